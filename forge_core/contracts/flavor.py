@@ -1,0 +1,40 @@
+"""How a trained model becomes files, and files a predictor. Stability: provisional."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import ClassVar
+
+from forge_core.contracts.driver import Driver
+from forge_core.operations import operation
+from forge_core.records.data import ArrowStream
+from forge_core.records.models import TrainedModel
+
+
+class Predictor(ABC):
+    """A loaded model."""
+
+    @abstractmethod
+    def predict(self, data: ArrowStream) -> ArrowStream:
+        """One row out for each row in, in their order: `prediction`, and for classifiers `probabilities` (list<double>)."""
+
+
+class Flavor(Driver):
+    """A file format. `executes_code` tells that loading one can run what is in it."""
+
+    role: ClassVar[str] = "flavor"
+    executes_code: ClassVar[bool] = False
+
+    @abstractmethod
+    @operation("model:save", resource="flavor")
+    def save(self, trained: TrainedModel, folder: Path, sample: ArrowStream) -> None:
+        """Write the model into the existing, empty `folder`.
+
+        It may add a compiled sibling that it has checked against the original on `sample` (feature rows).
+        """
+
+    @abstractmethod
+    @operation("model:load", resource="flavor")
+    def load(self, folder: Path) -> Predictor:
+        """The predictor of what `save` wrote. Anything else is `UnsafeFormat` or `InvalidInput`; nothing in it is executed."""

@@ -1,0 +1,56 @@
+"""What executes pipelines. Stability: provisional."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from typing import ClassVar, Protocol
+
+from forge_core.contracts.driver import Driver
+from forge_core.hookspecs import TrainingHooks
+from forge_core.journal import Journal
+from forge_core.operations import operation
+from forge_core.records.auth import Session
+from forge_core.records.data import JSON
+from forge_core.records.runs import KernelSpec, PipelineConfig, Plan, RunRecord, Task
+
+
+class Runtime(Protocol):
+    """What the kernel gives an orchestrator, injected by annotation as a contract is."""
+
+    spec: KernelSpec
+    journal: Journal
+
+    def plan(self, pipeline: PipelineConfig, session: Session) -> Plan:
+        """Read only: nothing is created, no driver's library beyond the connector's is imported."""
+
+    def perform(self, task: Task) -> Mapping[str, JSON]:
+        """Do a step here; `python -P -m forge_core.worker` does it elsewhere, from `spec`."""
+
+
+class Orchestrator(Driver):
+    """Runs a plan's steps, each journaled before the next one starts."""
+
+    role: ClassVar[str] = "orchestrator"
+
+    @abstractmethod
+    @operation("run:start", resource="pipeline:{config.name}", mutates=True, gate=TrainingHooks.forge_before_run)
+    def execute_pipeline(self, config: PipelineConfig) -> str:
+        """Execute to the end and return the run's id; the run's failure is raised after it is recorded."""
+
+    @abstractmethod
+    @operation("run:resume", resource="run:{run_id}", mutates=True)
+    def resume(self, run_id: str) -> None:
+        """Continue a dead or failed run by its stored plan; a finished step is not run again. `Conflict` while it is alive."""
+
+    @abstractmethod
+    @operation("run:cancel", resource="run:{run_id}", mutates=True)
+    def cancel(self, run_id: str) -> None: ...
+
+    @abstractmethod
+    @operation("run:read", resource="run:{run_id}")
+    def monitor_progress(self, run_id: str) -> RunRecord: ...
+
+    @abstractmethod
+    @operation("run:read", resource="run:{run_id}")
+    def logs(self, run_id: str, step: str | None = None) -> Iterator[str]: ...

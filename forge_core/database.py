@@ -1,0 +1,275 @@
+"""One SQLAlchemy engine per project. A mutation commits together with its event, or not at all.
+
+SQLite runs in WAL mode with `synchronous=FULL`, writers begin IMMEDIATE; PostgreSQL is used by URL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import sqlalchemy as sa
+from attrs import define, field
+
+from forge_core.faults import ConfigError, ForgeError
+from forge_core.identifiers import new_id
+from forge_core.operations import Call, pending
+from forge_core.records.auth import Event
+from forge_core.records.data import JSON
+from forge_core.serialize import to_json
+
+KERNEL = sa.MetaData()
+SCHEMAS = sa.Table(
+    "forge_schemas",
+    sa.MetaData(),
+    sa.Column("distribution", sa.String(200), primary_key=True),
+    sa.Column("version", sa.Integer, nullable=False),
+)
+EVENTS = sa.Table(
+    "forge_events",
+    KERNEL,
+    sa.Column("sequence", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
+    sa.Column("id", sa.String(64), unique=True, nullable=False),
+    sa.Column("action", sa.String(100), nullable=False),
+    sa.Column("resource", sa.Text, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("tenant", sa.String(100), nullable=False, index=True),
+    sa.Column("at", sa.String(40), nullable=False),
+    sa.Column("before", sa.JSON),
+    sa.Column("after", sa.JSON),
+    sa.Column("request_id", sa.String(100), nullable=False),
+    sa.Column("outcome", sa.String(20), nullable=False, index=True),
+    sa.Column("owner", sa.String(200), nullable=False),
+)
+SCHEMA_VERSION = 1
+
+
+class ReadOnly(ForgeError):
+    """The project's database was opened read only, or does not exist yet."""
+
+
+@define
+class _Open:
+    connection: sa.Connection
+    after: list[Callable[[], None]] = field(factory=list)
+
+
+class Database:
+    """Injected by annotation. An engine is made at first use and never crosses a fork: call `close()` before forking."""
+
+    def __init__(self, url: str, *, read_only: bool = False, owner: str = "") -> None:
+        try:
+            self._url = sa.make_url(url)
+        except sa.exc.ArgumentError:
+            raise ConfigError("infrastructure.database.url is not a database URL", "write sqlite:///.forge/forge.db") from None
+        self._read_only = read_only
+        self._owner = owner
+        self._current: ContextVar[_Open | None] = ContextVar("forge_transaction", default=None)
+        self._prepared: set[str] = set()
+        self._lock = Lock()
+        self.on_event: Callable[[Event], None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Database {self._url.render_as_string(hide_password=True)}>"
+
+    @property
+    def dialect(self) -> str:
+        return self._url.get_backend_name()
+
+    @property
+    def exists(self) -> bool:
+        """False for a SQLite file that was not made yet."""
+        return self.dialect != "sqlite" or not self._url.database or Path(self._url.database).exists()
+
+    @cached_property
+    def engine(self) -> sa.Engine:
+        if self.dialect != "sqlite":
+            return sa.create_engine(self._url, pool_pre_ping=True)
+        path = Path(self._url.database or "")
+        if self._read_only:
+            engine = sa.create_engine(f"sqlite:///file:{path}?mode=ro&uri=true", connect_args={"timeout": 30})
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            engine = sa.create_engine(self._url, connect_args={"timeout": 30})
+        sa.event.listen(engine, "connect", _read_only_pragmas if self._read_only else _pragmas)
+        sa.event.listen(engine, "begin", _begin)
+        return engine
+
+    def close(self) -> None:
+        """Close every connection; the engine is made anew at next use."""
+        with self._lock:
+            if "engine" in self.__dict__:
+                self.engine.dispose()
+                del self.__dict__["engine"]
+
+    def prepare(self, distribution: str, tables: sa.MetaData, version: int = 1) -> None:
+        """Create a distribution's tables where they are missing; refuse a schema that a newer release wrote."""
+        if distribution in self._prepared:
+            return
+        if self._read_only:
+            self._prepared.add(distribution)
+            return
+        with self._lock, self._begun() as connection:
+            if self.dialect == "postgresql":
+                connection.execute(sa.text("SELECT pg_advisory_xact_lock(7306013)"))
+            SCHEMAS.create(connection, checkfirst=True)
+            found = connection.execute(sa.select(SCHEMAS.c.version).where(SCHEMAS.c.distribution == distribution)).scalar()
+            if found is not None and found > version:
+                raise ForgeError(
+                    f"the database holds schema {found} of {distribution}, this release knows {version}", f"pip install -U {distribution}"
+                )
+            if found is None:
+                tables.create_all(connection, checkfirst=True)
+                connection.execute(SCHEMAS.insert().values(distribution=distribution, version=version))
+        self._prepared.add(distribution)
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """A connection to read by; inside `transaction()` it is that transaction's."""
+        now = self._current.get()
+        if now is not None:
+            yield now.connection
+            return
+        if not self.exists:
+            raise ReadOnly("this project has no database yet", "forge train")
+        with self._connected() as connection:
+            yield connection
+
+    @contextmanager
+    def transaction(self) -> Iterator[sa.Connection]:
+        """Commit everything inside, with the event of the operation under way, or nothing. Nested ones join the outer."""
+        if self._read_only:
+            raise ReadOnly("the database was opened to be read", "use a command that writes")
+        self.prepare("forge-kernel", KERNEL, SCHEMA_VERSION)
+        outer, call = self._current.get(), pending()
+        if outer is not None:
+            yield outer.connection
+            self._write_event(outer, call)
+            return
+        with self._begun() as connection:
+            now = _Open(connection)
+            token = self._current.set(now)
+            try:
+                yield connection
+                self._write_event(now, call)
+            except BaseException:
+                if call is not None:
+                    call.recorded = False
+                raise
+            finally:
+                self._current.reset(token)
+        for act in now.after:
+            act()
+
+    def after_commit(self, act: Callable[[], None]) -> None:
+        now = self._current.get()
+        if now is None:
+            act()
+        else:
+            now.after.append(act)
+
+    def _write_event(self, now: _Open, call: Call | None) -> None:
+        if call is None or call.recorded:
+            return
+        event = event_of(call, "done")
+        now.connection.execute(EVENTS.insert().values(**to_json(event), owner=self._owner))
+        call.recorded = True
+        if self.on_event is not None:
+            told = self.on_event
+            now.after.append(lambda: told(event))
+
+    @contextmanager
+    def outside(self, call: Call) -> Iterator[None]:
+        """A mutation of something else than this database: its intent is committed first, its outcome afterwards."""
+        intent = event_of(call, "intent")
+        with self.transaction() as connection:
+            connection.execute(EVENTS.insert().values(**to_json(intent), owner=self._owner))
+        outcome = "failed"
+        try:
+            yield
+            outcome = "done"
+        finally:
+            ended = event_of(call, outcome, intent.id)
+            with self.transaction() as connection:
+                connection.execute(EVENTS.update().where(EVENTS.c.id == intent.id).values(**to_json(ended)))
+            call.recorded = outcome == "done"
+            if self.on_event is not None:
+                self.on_event(ended)
+
+    def settle(self, alive: Callable[[str], bool]) -> int:
+        """Mark intents whose process has ended as `unknown`; returns how many."""
+        with self.read() as connection:
+            rows = connection.execute(sa.select(EVENTS.c.id, EVENTS.c.owner).where(EVENTS.c.outcome == "intent")).all()
+        orphans = [row.id for row in rows if not alive(row.owner)]
+        if orphans:
+            with self.transaction() as connection:
+                connection.execute(EVENTS.update().where(EVENTS.c.id.in_(orphans), EVENTS.c.outcome == "intent").values(outcome="unknown"))
+        return len(orphans)
+
+    def events(self, after: int = 0, limit: int = 1000) -> Sequence[tuple[int, Event]]:
+        """The outbox in order, from the sequence number `after` on."""
+        names = ("id", "action", "resource", "actor", "tenant", "at", "before", "after", "request_id", "outcome")
+        with self.read() as connection:
+            self.prepare("forge-kernel", KERNEL, SCHEMA_VERSION)
+            rows = connection.execute(sa.select(EVENTS).where(EVENTS.c.sequence > after).order_by(EVENTS.c.sequence).limit(limit)).mappings()
+            return [(row["sequence"], Event(**{**{name: row[name] for name in names}, "at": datetime.fromisoformat(row["at"])})) for row in rows]
+
+    @contextmanager
+    def _begun(self) -> Iterator[sa.Connection]:
+        with self._connected() as connection, connection.execution_options(forge_write=True).begin():
+            yield connection
+
+    @contextmanager
+    def _connected(self) -> Iterator[sa.Connection]:
+        try:
+            with self.engine.connect() as connection:
+                yield connection
+        except sa.exc.OperationalError as error:
+            raise ForgeError(f"the database cannot be used: {_first_line(error.orig)}", "look at infrastructure.database.url") from error
+        except sa.exc.NoSuchModuleError as error:
+            raise ConfigError(f"no database driver: {error}", "pip install 'psycopg[binary]' for postgresql+psycopg://") from error
+
+
+def event_of(call: Call, outcome: str, event_id: str | None = None) -> Event:
+    principal = call.session.principal
+    return Event(
+        id=event_id or new_id("evt"),
+        action=call.operation.action,
+        resource=call.resource,
+        actor=principal.name,
+        tenant=principal.tenant,
+        at=datetime.now(UTC),
+        before=_plain(call.before),
+        after=_plain(call.after),
+        request_id=call.session.request_id,
+        outcome=outcome,
+    )
+
+
+def _plain(value: JSON) -> JSON:
+    return to_json(value) if value is not None else None
+
+
+def _pragmas(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # we say BEGIN ourselves
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA foreign_keys=ON")
+
+
+def _read_only_pragmas(connection: Any, _record: object) -> None:
+    connection.isolation_level = None
+
+
+def _begin(connection: sa.Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get("forge_write") else "BEGIN")
+
+
+def _first_line(error: object) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
