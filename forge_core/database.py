@@ -202,11 +202,13 @@ class Database:
             if self.on_event is not None:
                 self.on_event(ended)
 
-    def settle(self, alive: Callable[[str], bool]) -> int:
+    def settle(self, dead: Callable[[str], bool]) -> int:
         """Mark intents whose process has ended as `unknown`; returns how many."""
         with self.read() as connection:
+            if not sa.inspect(connection).has_table(EVENTS.name):
+                return 0
             rows = connection.execute(sa.select(EVENTS.c.id, EVENTS.c.owner).where(EVENTS.c.outcome == "intent")).all()
-        orphans = [row.id for row in rows if not alive(row.owner)]
+        orphans = [row.id for row in rows if dead(row.owner)]
         if orphans:
             with self.transaction() as connection:
                 connection.execute(EVENTS.update().where(EVENTS.c.id.in_(orphans), EVENTS.c.outcome == "intent").values(outcome="unknown"))

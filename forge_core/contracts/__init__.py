@@ -6,7 +6,7 @@ from forge_core.contracts.auth import AuthProvider
 from forge_core.contracts.connector import Batches, DataSourceConnector
 from forge_core.contracts.deployer import Deployer, DeploymentStrategy
 from forge_core.contracts.driver import Capability, Driver
-from forge_core.contracts.flavor import Flavor, Predictor
+from forge_core.contracts.flavor import Flavor, Models, Predictor, ServedModel
 from forge_core.contracts.monitor import Monitor
 from forge_core.contracts.notifier import Notifier
 from forge_core.contracts.orchestrator import Orchestrator, Runtime
@@ -26,5 +26,5 @@ CONTRACTS: dict[str, type[Driver]] = {
 
 __all__ = [
     "CONTRACTS", "AuthProvider", "Batches", "Capability", "DataSourceConnector", "Deployer", "DeploymentStrategy", "Driver", "ExperimentTracker",
-    "Flavor", "ModelRegistry", "Monitor", "Notifier", "Orchestrator", "Predictor", "Runtime", "SecretStore", "Trainer", "Transformation",
+    "Flavor", "ModelRegistry", "Models", "Monitor", "Notifier", "Orchestrator", "Predictor", "Runtime", "SecretStore", "ServedModel", "Trainer", "Transformation",
 ]  # fmt: skip

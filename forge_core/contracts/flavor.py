@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from forge_core.contracts.driver import Driver
 from forge_core.operations import operation
 from forge_core.records.data import ArrowStream
-from forge_core.records.models import TrainedModel
+from forge_core.records.models import ModelManifest, ModelMetadata, TrainedModel
 
 
 class Predictor(ABC):
@@ -18,6 +18,19 @@ class Predictor(ABC):
     @abstractmethod
     def predict(self, data: ArrowStream) -> ArrowStream:
         """One row out for each row in, in their order: `prediction`, and for classifiers `probabilities` (list<double>)."""
+
+
+class ServedModel(Predictor):
+    """A registered version with its transforms: raw rows in."""
+
+    manifest: ModelManifest
+    metadata: ModelMetadata
+
+
+class Models(Protocol):
+    """The one place where models are loaded, injected by annotation."""
+
+    def load_model(self, selector: str) -> ServedModel: ...
 
 
 class Flavor(Driver):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import ClassVar, Protocol
 
 from forge_core.contracts.driver import Driver
@@ -12,6 +13,7 @@ from forge_core.journal import Journal
 from forge_core.operations import operation
 from forge_core.records.auth import Session
 from forge_core.records.data import JSON
+from forge_core.records.models import CodeVersion
 from forge_core.records.runs import KernelSpec, PipelineConfig, Plan, RunRecord, Task
 
 
@@ -20,6 +22,17 @@ class Runtime(Protocol):
 
     spec: KernelSpec
     journal: Journal
+
+    def code(self) -> CodeVersion | None:
+        """The commit and environment that a run is made by."""
+
+    def known(self, fingerprint: str) -> tuple[Mapping[str, JSON], bool] | None:
+        """The recorded outputs of a step with this fingerprint whose files, if it left any, are still there."""
+
+    def folder(self, fingerprint: str) -> Path:
+        """Where a step's files lie; an attempt writes beside it and renames."""
+
+    def progress(self, run_id: str, step: str, fraction: float, message: str) -> None: ...
 
     def plan(self, pipeline: PipelineConfig, session: Session) -> Plan:
         """Read only: nothing is created, no driver's library beyond the connector's is imported."""

@@ -20,6 +20,7 @@ class Project:
     description: str = ""
     environment: str | None = None
     datasets: tuple[DatasetSpec, ...] = ()
+    read_only: bool = False
 
     @property
     def state(self) -> Path:

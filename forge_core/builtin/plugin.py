@@ -1,0 +1,1 @@
+"""The kernel's own plugin module; it hears no hook yet."""

@@ -1,0 +1,195 @@
+"""What a run will do, exactly, before it does it.
+
+A step's fingerprint is over its inputs: target, parameters, code, the fingerprints of what it needs, the data's digest with the
+query, and the versions of the libraries behind the drivers it names. No driver but the connector is imported for it.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+
+from forge_core import __version__
+from forge_core.catalog import Catalog, normal
+from forge_core.faults import ConfigError
+from forge_core.pipeline import steps
+from forge_core.records.data import JSON, DatasetVersion, Query
+from forge_core.records.runs import PipelineConfig, Plan, Planned, Step
+from forge_core.references import interpolate
+from forge_core.serialize import digest_of, to_json
+
+
+def query_of(config: PipelineConfig) -> Query:
+    """The rows a model's pipeline reads: its features, its target, and what its rows are ordered by."""
+    assert config.model is not None
+    dataset, model = config.datasets[-1], config.model
+    columns = model.features
+    if columns is not None:
+        extra = [name for name in (model.target, model.training.order_by) if name and name not in columns]
+        columns = (*columns, *extra)
+    return Query(dataset.name, dataset.version, columns)
+
+
+class Planner:
+    """`resolve` gives the version a query would read now, and the query as the acting principal may pose it."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        root: Path,
+        resolve: Callable[[str, Query], tuple[DatasetVersion, Query]],
+        known: Callable[[str], tuple[str, bool] | None],
+        local: Mapping[str, str] | None = None,
+    ) -> None:
+        self._catalog, self._root, self._resolve, self._known = catalog, root, resolve, known
+        self._local = local or {}
+
+    def plan(self, config: PipelineConfig) -> Plan:
+        """`known(fingerprint)` tells the run that has a result, and whether its files are still there."""
+        data, said = self._data(config)
+        prints: dict[str, str] = {}
+        planned = []
+        for step in steps(config):
+            prints[step.name] = self._fingerprint(step, config, said, prints)
+            planned.append(self._judged(step, prints[step.name]))
+        return Plan(config, data, tuple(planned))
+
+    def _data(self, config: PipelineConfig) -> tuple[tuple[DatasetVersion, ...], JSON]:
+        if config.model is None:
+            return (), []
+        query = query_of(config)
+        version, obliged = self._resolve(config.datasets[-1].connector, query)
+        return (version,), [version.digest, to_json(obliged)]
+
+    def _judged(self, step: Step, fingerprint: str) -> Planned:
+        found = self._known(fingerprint)
+        if found is None:
+            return Planned(step, fingerprint, False, "no result for this code, these parameters and this data")
+        run, intact = found
+        return Planned(step, fingerprint, intact, f"done in {run}" if intact else f"done in {run}, but its files are gone")
+
+    def _fingerprint(self, step: Step, config: PipelineConfig, data: JSON, prints: Mapping[str, str]) -> str:
+        return digest_of(
+            {
+                "target": step.target,
+                "parameters": interpolate(dict(step.parameters)),
+                "code": source_digest(step.target.partition(":")[0], self._root),
+                "libraries": [self._library(role, name) for role, name in drivers_of(step, config)],
+                "data": data if not step.needs or step.stage == "DATA_PREPARATION" else [],
+                "needs": [prints[name] for name in step.needs],
+                "kernel": __version__,
+            }
+        )
+
+    def _library(self, role: str, name: str) -> JSON:
+        """What stands behind a driver: its distribution's code and version, and the versions of what that requires."""
+        if role == "trainer" and name in self._local:
+            return [role, name, source_digest(self._local[name], self._root)]
+        ref = self._catalog.get(role, name)
+        package = ref.target.partition(":")[0].partition(".")[0]
+        return [role, name, ref.distribution, ref.version, package_digest(package), requirements(ref.distribution)]
+
+
+def drivers_of(step: Step, config: PipelineConfig) -> Iterator[tuple[str, str]]:
+    """(role, name) of the drivers that a standard step calls."""
+    if config.model is None or not step.target.startswith("forge_core.stages:"):
+        return
+    if step.stage == "DATA_PREPARATION":
+        yield "connector", config.datasets[-1].connector
+    if step.stage in ("DATA_PREPARATION", "TRAINING"):
+        for transform in config.transforms:
+            yield "transform", transform.type
+    if step.stage in ("TRAINING", "VALIDATION"):
+        yield "trainer", config.model.type
+
+
+@cache
+def package_digest(package: str) -> str:
+    """Over every source file of an installed package, found without importing it."""
+    spec = importlib.util.find_spec(package)
+    if spec is None:
+        raise ConfigError(f"the package {package} is not installed", "pip install --force-reinstall its distribution")
+    folders = [Path(folder) for folder in spec.submodule_search_locations or ()]
+    if not folders:
+        return _file_digest(Path(spec.origin or ""))
+    sha = hashlib.sha256()
+    for folder in folders:
+        for path in sorted(folder.rglob("*.py")):
+            sha.update(f"{path.relative_to(folder)}\0".encode() + bytes.fromhex(_file_digest(path)))
+    return sha.hexdigest()
+
+
+@cache
+def _file_digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "0" * 64
+
+
+def source_digest(module: str, root: Path) -> str:
+    """Of a module's source and of what it imports from the project, found without importing it."""
+    if module.partition(".")[0] == "forge_core":
+        return package_digest("forge_core")
+    sha = hashlib.sha256()
+    for path in sorted(_project_sources(module, root)):
+        sha.update(bytes.fromhex(_file_digest(path)))
+    return sha.hexdigest()
+
+
+def _project_sources(module: str, root: Path) -> set[Path]:
+    found: set[Path] = set()
+    waiting = [module]
+    while waiting:
+        origin = _origin(waiting.pop())
+        if origin is None or origin in found:
+            continue
+        found.add(origin)
+        if root in origin.parents:
+            waiting.extend(_imports(origin))
+    return found if len(found) < 2 else {path for path in found if root in path.parents} or found
+
+
+def _origin(module: str) -> Path | None:
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError, AttributeError):
+        return None
+    return Path(spec.origin) if spec is not None and spec.origin and spec.origin.endswith(".py") else None
+
+
+@cache
+def _imports(path: Path) -> Sequence[str]:
+    try:
+        tree = ast.parse(path.read_bytes())
+    except SyntaxError:
+        return ()
+    names: list[str] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names.extend(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.append(node.module)
+    return tuple(names)
+
+
+@cache
+def requirements(name: str) -> JSON:
+    """[name, version] of what a distribution requires directly and without an extra."""
+    try:
+        wanted = distribution(name).requires or []
+    except PackageNotFoundError:
+        return []
+    versions = []
+    for line in wanted:
+        required, _, marker = line.partition(";")
+        if "extra" in marker:
+            continue
+        end = next((index for index, letter in enumerate(required) if letter in " [<>=!~("), len(required))
+        try:
+            versions.append([normal(required[:end]), distribution(required[:end]).version])
+        except PackageNotFoundError:
+            continue
+    return sorted(versions)
