@@ -129,6 +129,15 @@ class Database:
                 connection.execute(SCHEMAS.insert().values(distribution=distribution, version=version))
         self._prepared.add(distribution)
 
+    def schemas(self) -> dict[str, int]:
+        """The schema version of each distribution that keeps something here."""
+        if not self.exists:
+            return {}
+        with self.read() as connection:
+            if not sa.inspect(connection).has_table(SCHEMAS.name):
+                return {}
+            return {row.distribution: row.version for row in connection.execute(sa.select(SCHEMAS))}
+
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """A connection to read by; inside `transaction()` it is that transaction's."""

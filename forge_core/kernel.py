@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, cast, get_args, get_origin
 import attrs
 from attrs import evolve
 
-from forge_core import codeversion, config as configuration, drivers, wiring
+from forge_core import codeversion, drivers, lastfaults, wiring
+from forge_core import config as configuration
 from forge_core.catalog import Catalog, Policy
 from forge_core.config import Config
 from forge_core.contracts import CONTRACTS
@@ -82,6 +83,8 @@ class Kernel:
             sys.path.append(str(config.root))  # last: a project's own modules shadow nothing
         self.hub = Hub(self.catalog, self._required(), said.local if plugins else ())
         self._settle()
+        if not read_only and plugins:
+            lastfaults.write(config.root, self.faults)
         self.hub.tell(KernelHooks.forge_kernel_opened, project=self.project)
 
     @classmethod
@@ -239,6 +242,16 @@ class Kernel:
         known = {one.name for one in attrs.fields(settings)} if settings is not None else set()
         given = {**{key: value for key, value in (optional or {}).items() if key in known}, **dict(config or {})}
         return guard(wiring.build(cls, given, self._collaborator, (role, name)), self)
+
+    def check_driver(self, role: str, name: str | None = None, config: Mapping[str, JSON] | None = None) -> None:
+        """Raise what is wrong with a driver's name or settings, without constructing it."""
+        kind, section, where = self._section(role, name)
+        settings = wiring.settings_class(self._class(role, kind))
+        said = interpolate({**section, **dict(config or {})}, None if role == "secrets" else self._secret, self.config.locate, where)
+        if settings is not None:
+            wiring.structure(said, settings, where, self.config.locate)
+        elif said:
+            raise ConfigError(f"{self.config.locate((*where, next(iter(said))))}: {role} {kind!r} has no settings", "take them out")
 
     def connector(self, name: str) -> DataSourceConnector:
         return cast("DataSourceConnector", self.driver("connector", name))

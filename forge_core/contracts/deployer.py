@@ -84,6 +84,11 @@ class Deployer(Driver):
     def predict(self, endpoint: str, data: ArrowStream, key: str | None = None) -> ArrowStream:
         """Predictions of what the endpoint routes to; the same `key` goes to the same version."""
 
+    @operation("endpoint:read", resource="request:{request_id}")
+    def trace(self, request_id: str) -> Deployment:
+        """The revision that answered a request, with the one route that it took."""
+        raise ForgeError(f"{type(self).__name__} does not trace requests", "choose a deployer that does, such as cortex")
+
     @operation("server:listen", resource="address:{host}:{port}", mutates=True)
     def serve(self, endpoints: Sequence[str], host: str, port: int, workers: int) -> None:
         """Answer over HTTP until interrupted; no endpoints means all. A mutation: refused while the gates are not sound."""

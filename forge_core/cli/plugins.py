@@ -1,0 +1,111 @@
+"""`forge plugins`: from metadata alone, importing nothing foreign."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from pathlib import Path
+
+from attrs import frozen
+from cyclopts import App
+
+from forge_core import config
+from forge_core.catalog import Catalog, Policy, Ref, normal
+from forge_core.cli import console
+from forge_core.cli.console import say, table
+from forge_core.faults import ConfigError, Fault, ForgeError, NotFound
+from forge_core.lastfaults import read
+
+app = App(name="plugins", help="What is installed, and what is wrong with it.")
+
+
+@frozen
+class Installed:
+    """A distribution: what it offers, whether it may be used, and what went wrong when a project was last opened here."""
+
+    distribution: str
+    version: str
+    state: str
+    reason: str
+    roles: dict[str, list[str]]
+    summary: str
+    faults: tuple[Fault, ...]
+
+
+@app.command(name="list")
+def list_() -> int:
+    """Each plugin's distribution, version, state and roles, with the faults of the last opening."""
+    found = installed()
+    rows = [
+        (one.distribution, one.version, one.state, "  ".join(f"{role}: {', '.join(names)}" for role, names in one.roles.items()), _said(one)) for one in found
+    ]
+    say(found, lambda: table(("distribution", "version", "state", "offers", "what is wrong"), rows))
+    return 0
+
+
+@app.command
+def show(distribution: str, /) -> int:
+    """One distribution, with each of its entry points."""
+    refs = [ref for ref in scan().refs if ref.distribution == normal(distribution)]
+    if not refs:
+        raise NotFound(f"{distribution} is not installed, or offers nothing to Forge", "forge plugins list")
+    say(refs, lambda: table(("role", "name", "target", "state", "reason"), [(ref.role, ref.name, ref.target, ref.state, ref.reason) for ref in refs]))
+    return 0
+
+
+@app.command
+def doctor() -> int:
+    """What is wrong, from metadata and the last opening; no plugin is imported. Exit 1 where something is."""
+    found = [one for one in installed() if one.faults or one.state != "ready"]
+    lines = [
+        line
+        for one in found
+        for line in (
+            *([f"{one.distribution} {one.version}: {one.state}: {one.reason}"] if one.state != "ready" else []),
+            *(f"{one.distribution} {one.version}: {fault.where}: {fault.cause}\n  {fault.remedy}" for fault in one.faults),
+        )
+    ]
+    say(found, lambda: "\n".join(lines) or "all plugins are well")
+    return 1 if found else 0
+
+
+def installed() -> list[Installed]:
+    refs = scan().refs
+    faults = read(_root())
+    return [_installed(name, [ref for ref in refs if ref.distribution == name], faults) for name in sorted({ref.distribution for ref in refs})]
+
+
+def _installed(name: str, refs: Sequence[Ref], faults: Sequence[Fault]) -> Installed:
+    roles: dict[str, list[str]] = {}
+    for ref in refs:
+        roles.setdefault(ref.role, []).append(ref.name)
+    worst = next((ref for state in ("incompatible", "denied", "clash") for ref in refs if ref.state == state), refs[0])
+    own = tuple(fault for fault in faults if normal(fault.distribution) == name and fault.version in ("", refs[0].version))
+    state = "faulty" if own and worst.state == "ready" else worst.state
+    return Installed(name, refs[0].version, state, worst.reason, roles, refs[0].summary, own)
+
+
+def _said(one: Installed) -> str:
+    return one.reason or "; ".join(fault.cause for fault in one.faults)
+
+
+def scan() -> Catalog:
+    """The catalog as this folder's project sees it; without one, or with one that cannot be read, as it is."""
+    try:
+        document = config.load(console.options.config, console.options.env, console.options.set).document
+    except ConfigError as error:
+        if console.options.config is not None:
+            raise
+        if "there is no forge.yaml" not in error.cause:
+            sys.stderr.write(f"forge: warning: {error.cause}\n")
+        return Catalog.scan(plugins=not console.options.no_plugins)
+    said = document.plugins
+    return Catalog.scan(Policy(said.deny, said.allow, said.require), plugins=not console.options.no_plugins)
+
+
+def _root() -> Path | None:
+    try:
+        return config.find(console.options.config).parent
+    except ForgeError:
+        return None
