@@ -31,7 +31,7 @@ def predict(kernel: Kernel, name: str, source: Path, output: Path | None) -> dic
     apply = _predictor(kernel, name)
     rows = 0
     if output is None:
-        lines = []
+        lines: list[str] = []
         for table in _predicted(source, apply):
             lines.extend(json.dumps(row, default=str) for row in table.to_pylist())
         return {"rows": len(lines), "lines": "\n".join(lines)}

@@ -97,7 +97,9 @@ class Catalog:
         clashing = [ref for ref in offers if ref.state == "clash"]
         if clashing:
             both = " and ".join(f"{ref.distribution} {ref.version}" for ref in clashing)
-            raise ConfigError(f"{role} {name!r} is offered by {both}", f"deny one of them: plugins: {{deny: [{clashing[-1].distribution}]}}")
+            raise ConfigError(
+                f"{role} {name!r} is offered by {both}", f"deny one of them: plugins: {{deny: [{clashing[-1].distribution}]}}"
+            )
         if offers:
             ref = offers[0]
             raise ConfigError(f"{role} {name!r} of {ref.distribution} {ref.version} is {ref.state}: {ref.reason}", _mend(ref))

@@ -91,7 +91,9 @@ def finish(raw: dict[str, JSON], root: Path, environment: str | None, marks: dic
     """Make `type`, `backend` and `engine` one key, and fill in the defaults of `infrastructure`."""
     infrastructure = raw.get("infrastructure") or {}
     if isinstance(infrastructure, Mapping):
-        sections: dict[str, JSON] = {name: dict(section) if isinstance(section, Mapping) else section for name, section in infrastructure.items()}
+        sections: dict[str, JSON] = {
+            name: dict(section) if isinstance(section, Mapping) else section for name, section in infrastructure.items()
+        }
         for name, default in INFRASTRUCTURE.items():
             said = sections.get(name)
             if isinstance(said, dict):
@@ -175,4 +177,15 @@ def _own_resolved(raw: Mapping[str, JSON], locate: Callable[[Place], str]) -> JS
     return {**kept, **{key: interpolate(value, None, locate, (key,)) for key, value in raw.items() if key not in _AS_WRITTEN}}
 
 
-_AS_WRITTEN = ("infrastructure", "connectors", "trainers", "flavors", "notifiers", "strategies", "transforms", "datasets", "models", "feature_engineering")
+_AS_WRITTEN = (
+    "infrastructure",
+    "connectors",
+    "trainers",
+    "flavors",
+    "notifiers",
+    "strategies",
+    "transforms",
+    "datasets",
+    "models",
+    "feature_engineering",
+)

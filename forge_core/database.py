@@ -228,8 +228,12 @@ class Database:
         names = ("id", "action", "resource", "actor", "tenant", "at", "before", "after", "request_id", "outcome")
         with self.read() as connection:
             self.prepare("forge-kernel", KERNEL, SCHEMA_VERSION)
-            rows = connection.execute(sa.select(EVENTS).where(EVENTS.c.sequence > after).order_by(EVENTS.c.sequence).limit(limit)).mappings()
-            return [(row["sequence"], Event(**{**{name: row[name] for name in names}, "at": datetime.fromisoformat(row["at"])})) for row in rows]
+            rows = connection.execute(
+                sa.select(EVENTS).where(EVENTS.c.sequence > after).order_by(EVENTS.c.sequence).limit(limit)
+            ).mappings()
+            return [
+                (row["sequence"], Event(**{**{name: row[name] for name in names}, "at": datetime.fromisoformat(row["at"])})) for row in rows
+            ]
 
     @contextmanager
     def _begun(self) -> Iterator[sa.Connection]:

@@ -14,7 +14,7 @@ from forge_core.faults import ForgeError
 from forge_core.roles import GROUPS
 
 
-class _Chosen(DriverManager):  # type: ignore[misc]
+class _Chosen(DriverManager[type]):
     """A DriverManager over one known entry point: stevedore's own disk cache loses `.dist` and imports duplicates."""
 
     def __init__(self, ref: Ref) -> None:
@@ -35,7 +35,8 @@ def load(catalog: Catalog, role: str, name: str) -> type:
         raise
     except BaseException as error:  # a driver's module may do anything at import, SystemExit included
         raise ForgeError(
-            f"{role} {name!r} of {ref.distribution} {ref.version} does not load: {type(error).__name__}: {first_line(error)}", remedy(ref, error)
+            f"{role} {name!r} of {ref.distribution} {ref.version} does not load: {type(error).__name__}: {first_line(error)}",
+            remedy(ref, error),
         ) from error
     if not isinstance(found, type):
         raise ForgeError(f"{role} {name!r} of {ref.distribution} {ref.version} is not a class", f"upgrade {ref.distribution}")

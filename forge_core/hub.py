@@ -184,10 +184,17 @@ class Hub:
         for ref, answer, error in self._heard(spec, event):
             if error is not None:
                 self._fault(spec.__name__, ref, error)
-                refusals.append((ref, Refusal(f"{spec.__name__} failed: {type(error).__name__}: {first_line(error)}", f"mend or deny {ref.distribution}")))
+                refusals.append(
+                    (
+                        ref,
+                        Refusal(f"{spec.__name__} failed: {type(error).__name__}: {first_line(error)}", f"mend or deny {ref.distribution}"),
+                    )
+                )
             elif isinstance(answer, Refusal):
                 refusals.append((ref, answer))
             elif answer is not None:
-                refusals.append((ref, Refusal(f"{spec.__name__} gave {type(answer).__name__}, not a Refusal", f"mend or deny {ref.distribution}")))
+                refusals.append(
+                    (ref, Refusal(f"{spec.__name__} gave {type(answer).__name__}, not a Refusal", f"mend or deny {ref.distribution}"))
+                )
         if refusals:
             raise Refused("; ".join(f"{ref.distribution}: {refusal.reason}" for ref, refusal in refusals), refusals[0][1].remedy)

@@ -60,8 +60,9 @@ STEPS = sa.Table(
     sa.Column("error", sa.Text, nullable=False, default=""),
 )
 sa.Index("forge_steps_done", STEPS.c.tenant, STEPS.c.fingerprint, STEPS.c.state)
-_NOTE = {
-    name: sa.bindparam(f"b_{name}") for name in ("state", "fingerprint", "attempt", "cached", "files", "outputs", "started_at", "ended_at", "error")
+_NOTE: dict[str, Any] = {
+    name: sa.bindparam(f"b_{name}")
+    for name in ("state", "fingerprint", "attempt", "cached", "files", "outputs", "started_at", "ended_at", "error")
 }
 
 
@@ -86,11 +87,20 @@ class Journal:
         with self._database.transaction() as connection:
             connection.execute(
                 RUNS.insert().values(
-                    run_id=run_id, tenant=tenant, name=plan.pipeline.name, state="running", started_at=now.isoformat(), plan=to_json(plan),
-                    code=to_json(code), owner=owner, lease=time.time() + self.lease, cancel=False, error="",
-                )  # fmt: skip
+                    run_id=run_id,
+                    tenant=tenant,
+                    name=plan.pipeline.name,
+                    state="running",
+                    started_at=now.isoformat(),
+                    plan=to_json(plan),
+                    code=to_json(code),
+                    owner=owner,
+                    lease=time.time() + self.lease,
+                    cancel=False,
+                    error="",
+                )
             )
-            waiting = [
+            waiting: list[dict[str, JSON]] = [
                 {
                     "run_id": run_id, "position": position, "tenant": tenant, "name": planned.step.name, "stage": planned.step.stage,
                     "state": "waiting", "fingerprint": planned.fingerprint, "attempt": 0, "cached": False, "files": False, "outputs": {},
@@ -171,7 +181,11 @@ class Journal:
             STEPS.c.tenant == current().principal.tenant, STEPS.c.fingerprint == fingerprint, STEPS.c.state == "done"
         )
         with self._database.read() as connection:
-            row = connection.execute(found.order_by(STEPS.c.cached, STEPS.c.run_id.desc()).limit(1)).first() if self._ready(connection) else None
+            row = (
+                connection.execute(found.order_by(STEPS.c.cached, STEPS.c.run_id.desc()).limit(1)).first()
+                if self._ready(connection)
+                else None
+            )
         return (row.run_id, row.outputs, row.files) if row else None
 
     def run(self, run_id: str) -> RunRecord:
@@ -179,7 +193,9 @@ class Journal:
             raise _missing(run_id)
         with self._database.read() as connection:
             row = self._row(connection, run_id)
-            return self._record(row, connection.execute(sa.select(STEPS).where(STEPS.c.run_id == run_id).order_by(STEPS.c.position)).mappings())
+            return self._record(
+                row, connection.execute(sa.select(STEPS).where(STEPS.c.run_id == run_id).order_by(STEPS.c.position)).mappings()
+            )
 
     def plan_of(self, run_id: str) -> Plan:
         with self._database.read() as connection:
@@ -198,7 +214,7 @@ class Journal:
             steps: dict[str, list[Any]] = {run_id: [] for run_id in ids}
             for step in connection.execute(sa.select(STEPS).where(STEPS.c.run_id.in_(ids)).order_by(STEPS.c.position)).mappings():
                 steps[step["run_id"]].append(step)
-        return tuple(self._record(row, steps[row["run_id"]]) for row in rows)
+        return tuple(self._record(dict(row), steps[row["run_id"]]) for row in rows)
 
     def _ready(self, connection: sa.Connection) -> bool:
         return connection.dialect.has_table(connection, RUNS.name)
@@ -206,7 +222,11 @@ class Journal:
     def _row(self, connection: sa.Connection, run_id: str) -> Mapping[str, Any]:
         if not self._ready(connection):
             raise _missing(run_id)
-        row = connection.execute(sa.select(RUNS).where(RUNS.c.run_id == run_id, RUNS.c.tenant == current().principal.tenant)).mappings().first()
+        row = (
+            connection.execute(sa.select(RUNS).where(RUNS.c.run_id == run_id, RUNS.c.tenant == current().principal.tenant))
+            .mappings()
+            .first()
+        )
         if row is None:
             raise _missing(run_id)
         return dict(row)
@@ -262,5 +282,3 @@ def _dead(row: Mapping[str, Any]) -> bool:
 
 def _missing(run_id: str) -> NotFound:
     return NotFound(f"there is no run {run_id!r}", "forge runs list")
-
-

@@ -43,7 +43,7 @@ from forge_core.planner import Planner
 from forge_core.processes import known_dead, me
 from forge_core.records.auth import Decision, Principal, Session
 from forge_core.records.data import JSON, DatasetVersion, Query
-from forge_core.records.models import CodeVersion
+from forge_core.records.models import CodeVersion, ModelSpec
 from forge_core.records.project import Compute, Project, Storage
 from forge_core.records.runs import DeploymentSpec, KernelSpec, PipelineConfig, Plan, RunRecord, StepRecord, Task
 from forge_core.records.serving import Notice
@@ -66,7 +66,9 @@ class Kernel:
             kernel.load_model("churn_classifier@latest").predict(rows)
     """
 
-    def __init__(self, config: Config, *, plugins: bool = True, credentials: Mapping[str, str] | None = None, read_only: bool = False) -> None:
+    def __init__(
+        self, config: Config, *, plugins: bool = True, credentials: Mapping[str, str] | None = None, read_only: bool = False
+    ) -> None:
         self.config = config
         self.document: Document = config.document
         said = self.document.plugins
@@ -152,7 +154,10 @@ class Kernel:
     @cached_property
     def storage(self) -> Storage:
         said = self._infrastructure("storage")
-        kind, options = said.get("type", "file"), {key: value for key, value in said.items() if key not in ("type", "path", "bucket", "prefix", "url")}
+        kind, options = (
+            said.get("type", "file"),
+            {key: value for key, value in said.items() if key not in ("type", "path", "bucket", "prefix", "url")},
+        )
         if "url" in said:
             return Storage(str(said["url"]), options)
         if kind == "file":
@@ -202,7 +207,9 @@ class Kernel:
         if not decision.allowed:
             raise Refused(
                 f"{session.principal.name} may not {action} on {resource}" + (f": {decision.reason}" if decision.reason else ""),
-                "give a key with the role it needs: FORGE_API_KEY or --api-key-file" if not session.principal.roles else "ask who grants roles here",
+                "give a key with the role it needs: FORGE_API_KEY or --api-key-file"
+                if not session.principal.roles
+                else "ask who grants roles here",
             )
         self.hub.gate(AuthHooks.forge_authorize, principal=session.principal, action=action, resource=resource)
         return decision
@@ -326,7 +333,9 @@ class Kernel:
 
     def _infrastructure(self, name: str) -> Mapping[str, JSON]:
         place = ("infrastructure", name)
-        resolved: Mapping[str, JSON] = interpolate(self._raw(*place), self._secret if name != "secrets" else None, self.config.locate, place)
+        resolved: Mapping[str, JSON] = interpolate(
+            self._raw(*place), self._secret if name != "secrets" else None, self.config.locate, place
+        )
         return resolved
 
     def _secret(self, ref: str) -> str:
@@ -343,7 +352,9 @@ class Kernel:
             return _Drivers(self, get_args(kind)[1].role)
         role = next((name for name, contract in CONTRACTS.items() if contract is kind), None)
         if role is None:
-            raise ConfigError(f"nothing is known of {kind!r}", "annotate with a contract, Mapping[str, contract], Project, Storage, Database or Compute")
+            raise ConfigError(
+                f"nothing is known of {kind!r}", "annotate with a contract, Mapping[str, contract], Project, Storage, Database or Compute"
+            )
         if optional and ROLES[role].section not in self._said_infrastructure:
             return None
         return self.driver(role)
@@ -364,19 +375,29 @@ class Kernel:
             return self._assembled(None, model or document.project.name)
         spec = next((one for one in document.models if model in (None, one.name)), None)
         if spec is None:
-            raise ConfigError(f"there is no model {model!r}" if model else "no model is listed", f"models: {', '.join(names) or 'list one under models'}")
+            raise ConfigError(
+                f"there is no model {model!r}" if model else "no model is listed", f"models: {', '.join(names) or 'list one under models'}"
+            )
         return self._assembled(complete(spec, document.datasets), spec.name)
 
-    def _assembled(self, model: Any, name: str) -> PipelineConfig:
+    def _assembled(self, model: ModelSpec | None, name: str) -> PipelineConfig:
         document, deployment = self.document, None
         if document.deployment.automatic and model is not None:
             endpoint = next((one.name for one in document.deployment.endpoints if one.model in ("", name)), "default")
             deployment = DeploymentSpec(document.deployment.strategy, endpoint, True, document.deployment.config)
         said = document.pipeline
         return PipelineConfig(
-            name, model, chosen(model, document.datasets) if model is not None else (), document.feature_engineering.transformations, deployment,
-            said.steps, said.parameters, said.timeout, said.retry_policy, said.notifications,
-        )  # fmt: skip
+            name=name,
+            model=model,
+            datasets=chosen(model, document.datasets) if model is not None else (),
+            transforms=document.feature_engineering.transformations if model is not None else (),
+            deployment=deployment,
+            stages=said.steps,
+            parameters=said.parameters,
+            timeout=said.timeout,
+            retry_policy=said.retry_policy,
+            notifications=said.notifications,
+        )
 
     def execute(self, pipeline: str | PipelineConfig | None = None, **parameters: JSON) -> RunRecord:
         """Run a model's pipeline to its end; what failed is raised after it is recorded."""
@@ -443,7 +464,9 @@ class Kernel:
                 self._note("settle", "forge-kernel", error)
 
     def _note(self, where: str, distribution: str, error: Exception) -> None:
-        self._faults.append(Fault(where, distribution, "", f"{type(error).__name__}: {drivers.first_line(error)}", f"upgrade or deny {distribution}"))
+        self._faults.append(
+            Fault(where, distribution, "", f"{type(error).__name__}: {drivers.first_line(error)}", f"upgrade or deny {distribution}")
+        )
 
 
 class _Drivers(Mapping[str, Any]):
@@ -459,7 +482,9 @@ class _Drivers(Mapping[str, Any]):
 
     def __iter__(self) -> Iterator[str]:
         named = self._kernel.config.raw.get(ROLES[self._role].section) or {}
-        return iter(sorted({ref.name for ref in self._kernel.catalog.ready(self._role)} | (set(named) if ROLES[self._role].many else set())))
+        return iter(
+            sorted({ref.name for ref in self._kernel.catalog.ready(self._role)} | (set(named) if ROLES[self._role].many else set()))
+        )
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -531,5 +556,3 @@ class _HubListener(Listener):
 
     def step_finished(self, run_id: str, step: StepRecord) -> None:
         self._hub.tell(TrainingHooks.forge_step_finished, run_id=run_id, step=step)
-
-

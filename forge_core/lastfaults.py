@@ -14,7 +14,12 @@ NAME = "faults.json"
 def write(root: Path, faults: Sequence[Fault]) -> None:
     """Replace the record where it changed. Where nothing can be written, nothing is: it is a convenience."""
     folder = root / ".forge"
-    data = json.dumps([{"where": one.where, "distribution": one.distribution, "version": one.version, "cause": one.cause, "remedy": one.remedy} for one in faults])
+    data = json.dumps(
+        [
+            {"where": one.where, "distribution": one.distribution, "version": one.version, "cause": one.cause, "remedy": one.remedy}
+            for one in faults
+        ]
+    )
     path = folder / NAME
     try:
         if (path.read_text(encoding="utf-8") if path.is_file() else "[]") == data:

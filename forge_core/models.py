@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from forge_core.contracts.flavor import Predictor, ServedModel
+from forge_core.contracts.flavor import Flavor, Predictor, ServedModel
 from forge_core.contracts.transform import Transformation
 from forge_core.faults import ConfigError, InvalidInput, UnsafeFormat
 from forge_core.records.data import JSON, ArrowStream, Column
@@ -50,7 +50,8 @@ def read_manifest(folder: Path) -> ModelManifest:
 def load_folder(kernel: Kernel, folder: Path, metadata: ModelMetadata | None = None) -> ServedModel:
     """A model's folder as a predictor that takes raw rows."""
     manifest = read_manifest(folder)
-    flavor = _known(kernel, "flavor", manifest.flavor)
+    _known_name(kernel, "flavor", manifest.flavor)
+    flavor: Flavor = kernel.driver("flavor", manifest.flavor)
     if flavor.executes_code:
         raise UnsafeFormat(f"the flavor {manifest.flavor!r} can execute code when it is loaded", "train it with a flavor that cannot")
     transforms = []
@@ -67,11 +68,6 @@ def load_folder(kernel: Kernel, folder: Path, metadata: ModelMetadata | None = N
 def _known_name(kernel: Kernel, role: str, name: str) -> None:
     if name not in {ref.name for ref in kernel.catalog.ready(role)}:
         raise UnsafeFormat(f"the model names a {role} {name!r} that is not installed", f"pip install what offers the {role} {name!r}")
-
-
-def _known(kernel: Kernel, role: str, name: str) -> object:
-    _known_name(kernel, role, name)
-    return kernel.driver(role, name)
 
 
 class Thresholded(Predictor):

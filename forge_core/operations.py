@@ -176,7 +176,7 @@ def _guarded_class(cls: type) -> type:
         if name not in table and not name.startswith("_") and callable(getattr(cls, name)) and not isinstance(getattr(cls, name), type):
             members[name] = _closed(cls, name)
     made = type(cls)(f"Guarded{cls.__name__}", (cls,), members)
-    made.__abstractmethods__ = frozenset()
+    made.__abstractmethods__ = frozenset()  # type: ignore[attr-defined]
     return made
 
 
@@ -238,7 +238,7 @@ def _perform(function: Callable[..., Any], bound: inspect.BoundArguments, call: 
 
 
 def _given(spec: Callable[..., Any], arguments: Mapping[str, Any], result: Any = None) -> dict[str, Any]:
-    return {name: arguments[name] if name in arguments else result for name in inspect.signature(spec).parameters}
+    return {name: arguments.get(name, result) for name in inspect.signature(spec).parameters}
 
 
 def render(template: str, arguments: Mapping[str, Any]) -> str:

@@ -115,10 +115,7 @@ class TrainingOrchestrator(Orchestrator):
         work = final.with_name(f"{final.name}.{run_id}.{secrets.token_hex(3)}")  # of this attempt alone
         task = Task(run_id, step, execution.inputs(step.needs), work, current(), attempt)
         try:
-            if self._in_place(planned):
-                outputs = self._runtime.perform(task)
-            else:
-                outputs = self._in_worker(task, _left(step.timeout, ends))
+            outputs = self._runtime.perform(task) if self._in_place(planned) else self._in_worker(task, _left(step.timeout, ends))
             files = work.exists()
             if files:  # bytes first, then the row that names them
                 sync_tree(work)
@@ -245,4 +242,3 @@ def _left(timeout: float | None, ends: float | None) -> float | None:
     if left <= 0:
         raise StepTimeout("the run's time is over", "raise pipeline.timeout")
     return left if timeout is None else min(timeout, left)
-

@@ -49,7 +49,7 @@ class PipelineBuilder:
         self._notifications: tuple[str, ...] = ()
 
     def with_dataset(self, dataset: str | DatasetSpec, version: str | None = None, **fields: Any) -> PipelineBuilder:
-        """Add a data set by name (with `path`, `format`, `partitions`, `target`, `connector`) or as a record; the last one is trained on."""
+        """Add a data set by name (with `path`, `format`, `partitions`, `target`, `connector`) or as a record. The last is trained on."""
         spec = DatasetSpec(dataset, **_tuples(fields)) if isinstance(dataset, str) else evolve(dataset, **_tuples(fields))
         self._datasets = (*self._datasets, spec if version is None else evolve(spec, version=version))
         return self
@@ -102,7 +102,10 @@ class PipelineBuilder:
         """Add a step of one's own: an importable function; its arguments are found by name (see `forge_core.worker.perform`)."""
         said: Mapping[str, Any] = getattr(function, "__forge_step__", {})
         phase = stage.value if isinstance(stage, PipelineStage) else stage
-        self._steps = (*self._steps, Step(said.get("name", function.__name__), phase, target_of(function), parameters, timeout=said.get("timeout")))
+        self._steps = (
+            *self._steps,
+            Step(said.get("name", function.__name__), phase, target_of(function), parameters, timeout=said.get("timeout")),
+        )
         return self
 
     def with_options(
@@ -124,9 +127,17 @@ class PipelineBuilder:
         if model is not None:
             model = complete(evolve(model, evaluation=self._evaluation), self._datasets)
         config = PipelineConfig(
-            self._name, model, self._datasets if model is None else chosen(model, self._datasets), self._transforms, self._deployment, self._steps,
-            self._parameters, self._timeout, self._retry, self._notifications,
-        )  # fmt: skip
+            name=self._name,
+            model=model,
+            datasets=self._datasets if model is None else chosen(model, self._datasets),
+            transforms=self._transforms,
+            deployment=self._deployment,
+            stages=self._steps,
+            parameters=self._parameters,
+            timeout=self._timeout,
+            retry_policy=self._retry,
+            notifications=self._notifications,
+        )
         steps(config)
         return config
 
@@ -215,7 +226,9 @@ def _check(config: PipelineConfig, ordered: Sequence[Step]) -> None:
             raise ConfigError(f"two steps are called {one.name!r}", "give one of them another name: @step('name')")
         missing = [need for need in one.needs if need not in {other.name for other in ordered}]
         if missing:
-            raise ConfigError(f"step {one.name!r} needs {missing[0]!r}, which is no step", f"steps: {', '.join(other.name for other in ordered)}")
+            raise ConfigError(
+                f"step {one.name!r} needs {missing[0]!r}, which is no step", f"steps: {', '.join(other.name for other in ordered)}"
+            )
         late = [need for need in one.needs if need not in seen]
         if late:
             raise ConfigError(f"step {one.name!r} needs {late[0]!r}, which comes after it", "steps run in the order of their stages")
@@ -260,7 +273,9 @@ def _transform(one: str | Mapping[str, JSON] | TransformSpec) -> TransformSpec:
         return TransformSpec(one)
     unknown = set(one) - {"type", "config"}
     if unknown or "type" not in one:
-        raise ConfigError(f"a transformation has the keys type and config, not {', '.join(sorted(unknown)) or 'none'}", "{'type': .., 'config': ..}")
+        raise ConfigError(
+            f"a transformation has the keys type and config, not {', '.join(sorted(unknown)) or 'none'}", "{'type': .., 'config': ..}"
+        )
     return TransformSpec(one["type"], dict(one.get("config") or {}))
 
 
@@ -268,5 +283,5 @@ def _tuples(fields: Mapping[str, Any]) -> dict[str, Any]:
     known = {one.name for one in attrs.fields(DatasetSpec)}
     unknown = set(fields) - known
     if unknown:
-        raise ConfigError(f"a data set has no {sorted(unknown)[0]!r}", f"known: {', '.join(sorted(known))}")
+        raise ConfigError(f"a data set has no {min(unknown)!r}", f"known: {', '.join(sorted(known))}")
     return {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}

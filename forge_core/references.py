@@ -24,7 +24,9 @@ def dotted(place: Place) -> str:
     return ".".join(map(str, place))
 
 
-def interpolate(value: JSON, secret: Callable[[str], str] | None = None, locate: Callable[[Place], str] = dotted, place: Place = ()) -> JSON:
+def interpolate(
+    value: JSON, secret: Callable[[str], str] | None = None, locate: Callable[[Place], str] = dotted, place: Place = ()
+) -> JSON:
     """`value` with every reference resolved; `secret` reads what `${secret:path}` names, None where no secret may stand."""
     if isinstance(value, Mapping):
         return {key: interpolate(inner, secret, locate, (*place, key)) for key, inner in value.items()}

@@ -60,9 +60,6 @@ KNOWN: dict[tuple[str, str], str] = {
     ("orchestrator", "dagster"): "forge-dagster",
     ("orchestrator", "ray"): "forge-ray",
     ("secrets", "vault"): "forge-vault",
-    **{
-        ("transform", name): "forge-tabular"
-        for name in ("aggregate", "window", "standard_scaler", "pca", "one_hot", "date_parts")
-    },
+    **{("transform", name): "forge-tabular" for name in ("aggregate", "window", "standard_scaler", "pca", "one_hot", "date_parts")},
 }
 """Which distribution of this repository offers a name, so that a missing driver can say what to install."""

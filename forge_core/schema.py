@@ -47,7 +47,9 @@ def _chosen(catalog: Catalog, role: str) -> JSON:
         except ForgeError:
             continue
         own = of(settings) if settings is not None else {"properties": {}}
-        variants.append({"if": {"properties": {"type": {"const": ref.name}}, "required": ["type"]}, "then": {"properties": own["properties"]}})
+        variants.append(
+            {"if": {"properties": {"type": {"const": ref.name}}, "required": ["type"]}, "then": {"properties": own["properties"]}}
+        )
     name = {"type": "string", "examples": sorted(names)}
     return {"type": "object", "properties": {"type": name, "backend": name, "engine": name}, "allOf": variants}
 
@@ -96,4 +98,8 @@ def check(kernel: Kernel) -> dict[str, JSON]:
         kernel.pipeline(model.name)
     if document.deployment.endpoints:
         kernel.check_driver("strategy", document.deployment.strategy, document.deployment.config)
-    return {"project": document.project.name, "models": [one.name for one in document.models], "datasets": [one.name for one in document.datasets]}
+    return {
+        "project": document.project.name,
+        "models": [one.name for one in document.models],
+        "datasets": [one.name for one in document.datasets],
+    }

@@ -62,5 +62,3 @@ def digest_of(data: JSON) -> str:
 def digest(record: object) -> str:
     """Of what differs from the defaults, so that a new field with a default changes no digest."""
     return digest_of(_BRIEF.unstructure(record))
-
-

@@ -23,7 +23,7 @@ class Fold:
 
 
 def split(table: pa.Table, how: Training) -> tuple[pa.Table, pa.Table]:
-    """(training part, held-out part). With `order_by`, or for a split in time, the last rows are held out; otherwise rows drawn by chance."""
+    """(training part, held-out part). The last rows with `order_by` or in a split in time, else rows drawn by chance."""
     check(how)
     rows = table.num_rows
     cut = min(max(1, round(rows * how.split_ratio)), rows - 1)
@@ -63,7 +63,9 @@ def folds(table: pa.Table, spec: ModelSpec) -> Sequence[Fold]:
         size = rows // (how.n_splits + 1)
         starts = range(rows - how.n_splits * size, rows, size)
         return tuple(Fold(_range(0, start), _range(start, start + size)) for start in starts)
-    number = _stratified(table[spec.target], how) if how.validation_strategy == "stratified_k_fold" else _dealt(_shuffled(rows, how.seed), how)
+    number = (
+        _stratified(table[spec.target], how) if how.validation_strategy == "stratified_k_fold" else _dealt(_shuffled(rows, how.seed), how)
+    )
     return tuple(Fold(_where(pc.not_equal(number, one)), _where(pc.equal(number, one))) for one in range(how.n_splits))
 
 

@@ -78,7 +78,9 @@ def prepare(
     }
 
 
-def train(task: Task, kernel: Kernel, model: Mapping[str, JSON], transforms: Sequence[Mapping[str, JSON]], prepare: Mapping[str, JSON]) -> JSON:
+def train(
+    task: Task, kernel: Kernel, model: Mapping[str, JSON], transforms: Sequence[Mapping[str, JSON]], prepare: Mapping[str, JSON]
+) -> JSON:
     """TRAINING: folds for cross-validation and the threshold, then the model on the whole training part, as files."""
     spec = evolve(from_json(model, ModelSpec), target=prepare["target"])
     trainer = kernel.driver("trainer", spec.type)
@@ -116,7 +118,9 @@ def validate(task: Task, kernel: Kernel, model: Mapping[str, JSON], prepare: Map
     short = missed(metrics, spec.evaluation.require, trainer.higher_is_better)
     published = _publish(task, kernel, spec, folder, prepare, train, metrics, ModelStatus.FAILED if short else ModelStatus.VALIDATING)
     if short:
-        raise RequirementMissed(f"{published.selector} is FAILED: {'; '.join(short)}", "improve the model, or change models.evaluation.require")
+        raise RequirementMissed(
+            f"{published.selector} is FAILED: {'; '.join(short)}", "improve the model, or change models.evaluation.require"
+        )
     return {
         "model": published.selector,
         "model_id": published.model_id,
@@ -203,7 +207,9 @@ def _cross_validate(
         folder.mkdir(parents=True)
         flavor = kernel.driver("flavor", trained.flavor)
         flavor.save(trained, folder, train_part.slice(0, 100).drop_columns([spec.target]))
-        told.append(_arrow(Thresholded(flavor.load(folder), trained.task, trained.classes, None).predict(test_part.drop_columns([spec.target]))))
+        told.append(
+            _arrow(Thresholded(flavor.load(folder), trained.task, trained.classes, None).predict(test_part.drop_columns([spec.target])))
+        )
         rows.append(raw.take(fold.test))
     metrics = dict(trainer.evaluate(spec, _Replay(pa.concat_tables(told)), pa.concat_tables(rows)))
     return _Crossed(metrics, metrics.pop("threshold", None))
@@ -249,7 +255,9 @@ def _compare(kernel: Kernel, trainer: Trainer, spec: ModelSpec, rows: pa.Table) 
         return {"version": current.version, "error": error.cause}
 
 
-def _fetch(task: Task, kernel: Kernel, source: DatasetSpec, target: str, features: Sequence[str] | None, order_by: str | None) -> TrainingData:
+def _fetch(
+    task: Task, kernel: Kernel, source: DatasetSpec, target: str, features: Sequence[str] | None, order_by: str | None
+) -> TrainingData:
     columns = None
     if features is not None:
         extra = [name for name in (target, order_by) if name and name not in features]
@@ -268,7 +276,9 @@ def _target(named: str, columns: Sequence[str]) -> str:
         return named
     found = [name for name in TARGET_NAMES if name in columns]
     if len(found) != 1:
-        raise InvalidInput("no target is named, and the data has not just one column called target, label or y", "set target on the data set")
+        raise InvalidInput(
+            "no target is named, and the data has not just one column called target, label or y", "set target on the data set"
+        )
     return found[0]
 
 
@@ -281,13 +291,16 @@ def _with_target(table: pa.Table, target: str) -> pa.Table:
 
 
 def _transform(kernel: Kernel, spec: TransformSpec, target: str | None) -> Transformation:
-    return kernel.make("transform", spec.type, spec.config, {"target": target} if target is not None else {})
+    transform: Transformation = kernel.make("transform", spec.type, spec.config, {"target": target} if target is not None else {})
+    return transform
 
 
 def _same_rows(stream: ArrowStream, before: pa.Table, name: str) -> pa.Table:
     after = _arrow(stream)
     if after.num_rows != before.num_rows:
-        raise ForgeError(f"transform {name!r} made {after.num_rows} rows of {before.num_rows}", "a transform that changes rows sets by_row = False")
+        raise ForgeError(
+            f"transform {name!r} made {after.num_rows} rows of {before.num_rows}", "a transform that changes rows sets by_row = False"
+        )
     return after
 
 

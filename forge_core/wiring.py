@@ -114,19 +114,23 @@ def _record(value: Any, kind: Any) -> None:
         raise TypeError(f"expected a mapping, got {_said(value)}")
 
 
+def _of(*origins: object) -> Callable[[Any], bool]:
+    return lambda hint: any(get_origin(hint) is origin for origin in origins)
+
+
 def _made() -> cattrs.Converter:
     converter = cattrs.Converter(forbid_extra_keys=True)
     for kind, also in ((bool, ()), (int, ()), (float, (int,)), (str, ())):
         converter.register_structure_hook(kind, _scalar(kind, also))
-    converter.register_structure_hook_factory(lambda hint: get_origin(hint) in (tuple, list, Sequence), _sequence)
-    converter.register_structure_hook_factory(lambda hint: get_origin(hint) in (dict, Mapping), _mapping)
-    converter.register_structure_hook_factory(lambda hint: get_origin(hint) in (Union, types.UnionType), _optional)
-    converter.register_structure_hook_func(lambda hint: get_origin(hint) is Literal, _literal)
+    converter.register_structure_hook_factory(_of(tuple, list, Sequence), _sequence)
+    converter.register_structure_hook_factory(_of(dict, Mapping), _mapping)
+    converter.register_structure_hook_factory(_of(Union, types.UnionType), _optional)
+    converter.register_structure_hook_func(_of(Literal), _literal)
     converter.register_structure_hook_func(lambda hint: hint is Any or hint is object, lambda value, _: value)
     plain = converter.gen_structure_attrs_fromdict
 
     def record(cls: type) -> Callable[[Any, Any], Any]:
-        inner = plain(cls)
+        inner: Callable[[Any, Any], Any] = plain(cls)
 
         def structure(value: Any, kind: Any) -> Any:
             _record(value, kind)

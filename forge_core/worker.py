@@ -155,7 +155,9 @@ def _kept(outputs: object, task: Task) -> Mapping[str, JSON]:
     try:
         kept = json.loads(json.dumps(outputs, allow_nan=True))
     except (TypeError, ValueError) as error:
-        raise ForgeError(f"step {task.step.name!r} returned what is not JSON: {error}", "return a mapping of JSON, and write files into task.folder") from error
+        raise ForgeError(
+            f"step {task.step.name!r} returned what is not JSON: {error}", "return a mapping of JSON, and write files into task.folder"
+        ) from error
     if not isinstance(kept, dict):
         raise ForgeError(f"step {task.step.name!r} returned {type(outputs).__name__}", "return a mapping of JSON, or nothing")
     return kept

@@ -57,7 +57,11 @@ class LogMonitor(Monitor):
                     said = json.loads(line)
                     if said["at"] >= since:
                         latencies.setdefault(str(said["version"]), []).extend(said["latency_ms"])
-        return {"endpoint": endpoint, "window_s": window.total_seconds(), "versions": {name: _summary(found) for name, found in sorted(latencies.items())}}
+        return {
+            "endpoint": endpoint,
+            "window_s": window.total_seconds(),
+            "versions": {name: _summary(found) for name, found in sorted(latencies.items())},
+        }
 
     def add_monitor(self, endpoint: str, monitor: Mapping[str, JSON]) -> None:
         raise ConfigError("the monitor `log` only counts", "configure another one: infrastructure.monitoring")

@@ -32,7 +32,7 @@ def validate() -> int:
 @app.command(name="schema")
 def schema_() -> int:
     """A JSON Schema of forge.yaml, built from the settings of what is installed."""
-    console.options = type(console.options)(**{**{name: getattr(console.options, name) for name in console.options.__slots__ if name != "__weakref__"}, "json": True})
+    console.options = evolve(console.options, json=True)  # it is JSON either way
     say(schema.build())
     return 0
 

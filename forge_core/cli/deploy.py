@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from forge_core.cli.console import Usage, opened, say, table
 from forge_core.faults import ConfigError
@@ -70,7 +71,7 @@ def history(endpoint: str, /, *, at: str | None = None) -> int:
     return 0
 
 
-def _table(found: Sequence[Deployment]) -> object:
+def _table(found: Sequence[Deployment]) -> Any:
     rows = [(one.revision, f"{one.at:%Y-%m-%d %H:%M:%S}", one.strategy, _routes(one), one.status, one.actor, one.reason) for one in found]
     return table(("revision", "at (UTC)", "strategy", "routes", "status", "by", "reason"), rows) if rows else "nothing was live"
 

@@ -37,7 +37,9 @@ def _own(kernel: Kernel) -> list[HealthCheck]:
         else:
             made.append(HealthCheck(role, True, str(kernel.config.raw["infrastructure"].get(_SECTION[role], {}).get("type", ""))))
     dead = [run.run_id for run in kernel.runs() if run.state == "dead"]
-    made.append(HealthCheck("runs", not dead, f"{len(dead)} dead" if dead else "none is dead", f"forge runs resume {dead[0]}" if dead else ""))
+    made.append(
+        HealthCheck("runs", not dead, f"{len(dead)} dead" if dead else "none is dead", f"forge runs resume {dead[0]}" if dead else "")
+    )
     return made
 
 

@@ -32,5 +32,8 @@ def init(
     for file in folder.rglob("*"):
         if file.is_file() and file.suffix in (".yaml", ".md", ".py"):
             file.write_text(file.read_text(encoding="utf-8").replace("PROJECT_NAME", name), encoding="utf-8")
-    say({"project": name, "path": str(folder), "template": template}, f"{folder}/forge.yaml is ready\n  cd {folder} && python make_data.py && forge train")
+    say(
+        {"project": name, "path": str(folder), "template": template},
+        f"{folder}/forge.yaml is ready\n  cd {folder} && python make_data.py && forge train",
+    )
     return 0

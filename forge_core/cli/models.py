@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 from cyclopts import App
 
@@ -30,7 +31,10 @@ def list_(model: str | None = None, /, *, limit: int = 100) -> int:
         rows = [(one.selector, one.status.value, one.flavor, _metrics(one), f"{one.created_at:%Y-%m-%d %H:%M}") for one in found]
         training = [run for run in kernel.runs(model) if run.state == "running" and any(s.stage == "TRAINING" for s in run.steps)]
         rows = [*((run.name, ModelStatus.TRAINING.value, "", "", f"{run.started_at:%Y-%m-%d %H:%M}") for run in training), *rows]
-        say(found, lambda: table(("version", "status", "flavor", "metrics", "created (UTC)"), rows) if rows else "no models yet: forge train")
+        say(
+            found,
+            lambda: table(("version", "status", "flavor", "metrics", "created (UTC)"), rows) if rows else "no models yet: forge train",
+        )
     return 0
 
 
@@ -44,7 +48,7 @@ def show(selector: str, /) -> int:
     return 0
 
 
-def _page(model: ModelMetadata, aliases: list[str]) -> object:
+def _page(model: ModelMetadata, aliases: list[str]) -> Any:
     code = model.code
     rows = [
         ("version", model.selector),
@@ -73,7 +77,10 @@ def compare(first: str, second: str, /) -> int:
         one, two = kernel.registry.get(first), kernel.registry.get(second)
         pairs = {
             **{f"metric {name}": (one.metrics.get(name), two.metrics.get(name)) for name in sorted({*one.metrics, *two.metrics})},
-            **{f"parameter {name}": (one.parameters.get(name), two.parameters.get(name)) for name in sorted({*one.parameters, *two.parameters})},
+            **{
+                f"parameter {name}": (one.parameters.get(name), two.parameters.get(name))
+                for name in sorted({*one.parameters, *two.parameters})
+            },
             "training data": (one.training_data_hash, two.training_data_hash),
             "files": (one.digest, two.digest),
             "commit": tuple(model.code.commit if model.code else None for model in (one, two)),
@@ -132,7 +139,12 @@ def verify(selector: str | None = None, /) -> int:
     """Compare stored bytes with their digests; exit 1 where one does not fit."""
     with opened() as kernel:
         faults = list(kernel.registry.verify(selector))
-        say(faults, lambda: "\n".join(f"{fault.where}: {fault.cause}\n  {fault.remedy}" for fault in faults) or "every version is as it was published")
+        say(
+            faults,
+            lambda: (
+                "\n".join(f"{fault.where}: {fault.cause}\n  {fault.remedy}" for fault in faults) or "every version is as it was published"
+            ),
+        )
         if faults:
             raise DigestMismatch(f"{len(faults)} version(s) are not as they were published", "they are quarantined; train them again")
     return 0

@@ -23,7 +23,14 @@ def monitor(endpoint: str = "all", /, *, window_minutes: float = 60.0) -> int:
         names = list(kernel.deployer.endpoints()) if endpoint == "all" else [endpoint]
         reports = [dict(kernel.monitor.report(name, timedelta(minutes=window_minutes))) for name in names]
         rows = [_row(report["endpoint"], version, seen) for report in reports for version, seen in report.get("versions", {}).items()]
-        say(reports, lambda: table(("endpoint", "version", "requests", "p50 ms", "p95 ms", "p99 ms"), rows) if rows else "no requests seen in this window")
+        say(
+            reports,
+            lambda: (
+                table(("endpoint", "version", "requests", "p50 ms", "p95 ms", "p99 ms"), rows)
+                if rows
+                else "no requests seen in this window"
+            ),
+        )
     return 0
 
 
@@ -39,6 +46,12 @@ def trace(request_id: str, /) -> int:
             raise NotFound(f"the request {request_id!r} went to an endpoint that routed nowhere", f"forge history {deployment.endpoint}")
         model = kernel.registry.get(f"{deployment.routes[0].model}@{deployment.routes[0].version}")
         found = {"request_id": request_id, "deployment": deployment, "model": model, "lineage": kernel.registry.lineage(model.selector)}
-        say(found, f"{request_id}\n  endpoint  {deployment.endpoint} revision {deployment.revision}\n  version   {model.selector}\n  run       {model.run_id}"
-            f"\n  code      {model.code.commit if model.code else 'unknown'}\n  data      {model.training_data_hash}")  # fmt: skip
+        rows = [
+            ("endpoint", f"{deployment.endpoint} revision {deployment.revision}"),
+            ("version", model.selector),
+            ("run", model.run_id),
+            ("code", model.code.commit if model.code else "unknown"),
+            ("data", model.training_data_hash),
+        ]
+        say(found, lambda: table(("", request_id), rows))
     return 0

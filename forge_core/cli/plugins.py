@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-
 from pathlib import Path
 
 from attrs import frozen
@@ -38,7 +37,14 @@ def list_() -> int:
     """Each plugin's distribution, version, state and roles, with the faults of the last opening."""
     found = installed()
     rows = [
-        (one.distribution, one.version, one.state, "  ".join(f"{role}: {', '.join(names)}" for role, names in one.roles.items()), _said(one)) for one in found
+        (
+            one.distribution,
+            one.version,
+            one.state,
+            "  ".join(f"{role}: {', '.join(names)}" for role, names in one.roles.items()),
+            _said(one),
+        )
+        for one in found
     ]
     say(found, lambda: table(("distribution", "version", "state", "offers", "what is wrong"), rows))
     return 0
@@ -50,7 +56,12 @@ def show(distribution: str, /) -> int:
     refs = [ref for ref in scan().refs if ref.distribution == normal(distribution)]
     if not refs:
         raise NotFound(f"{distribution} is not installed, or offers nothing to Forge", "forge plugins list")
-    say(refs, lambda: table(("role", "name", "target", "state", "reason"), [(ref.role, ref.name, ref.target, ref.state, ref.reason) for ref in refs]))
+    say(
+        refs,
+        lambda: table(
+            ("role", "name", "target", "state", "reason"), [(ref.role, ref.name, ref.target, ref.state, ref.reason) for ref in refs]
+        ),
+    )
     return 0
 
 
@@ -73,7 +84,9 @@ def doctor() -> int:
 def installed() -> list[Installed]:
     refs = scan().refs
     faults = read(_root())
-    return [_installed(name, [ref for ref in refs if ref.distribution == name], faults) for name in sorted({ref.distribution for ref in refs})]
+    return [
+        _installed(name, [ref for ref in refs if ref.distribution == name], faults) for name in sorted({ref.distribution for ref in refs})
+    ]
 
 
 def _installed(name: str, refs: Sequence[Ref], faults: Sequence[Fault]) -> Installed:

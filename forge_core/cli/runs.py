@@ -26,10 +26,20 @@ def list_(model: str | None = None, /, *, limit: int = 20) -> int:
     with opened() as kernel:
         runs = kernel.runs(model, limit)
         rows = [
-            (run.run_id, run.name, run.state, f"{run.started_at:%Y-%m-%d %H:%M:%S}", " ".join(f"{s.name}:{s.state}" for s in run.steps), run.error)
+            (
+                run.run_id,
+                run.name,
+                run.state,
+                f"{run.started_at:%Y-%m-%d %H:%M:%S}",
+                " ".join(f"{s.name}:{s.state}" for s in run.steps),
+                run.error,
+            )
             for run in runs
         ]
-        say(runs, lambda: table(("run", "pipeline", "state", "started (UTC)", "steps", "error"), rows) if rows else "no runs yet: forge train")
+        say(
+            runs,
+            lambda: table(("run", "pipeline", "state", "started (UTC)", "steps", "error"), rows) if rows else "no runs yet: forge train",
+        )
     return 0
 
 

@@ -10,7 +10,12 @@ from cyclopts import Parameter
 from forge_core.cli.console import opened, say
 
 
-def serve(*endpoints: str, host: str | None = None, port: int | None = None, workers: Annotated[int, Parameter(help="Inference workers a version.")] = 1) -> int:
+def serve(
+    *endpoints: str,
+    host: str | None = None,
+    port: int | None = None,
+    workers: Annotated[int, Parameter(help="Inference workers a version.")] = 1,
+) -> int:
     """Answer predictions over HTTP until interrupted.
 
     Parameters
@@ -24,7 +29,9 @@ def serve(*endpoints: str, host: str | None = None, port: int | None = None, wor
     """
     with opened() as kernel:
         said = kernel.config.raw["infrastructure"]["serving"]
-        kernel.deployer.serve(endpoints, host or str(said.get("host", "127.0.0.1")), port if port is not None else int(said.get("port", 8000)), workers)
+        kernel.deployer.serve(
+            endpoints, host or str(said.get("host", "127.0.0.1")), port if port is not None else int(said.get("port", 8000)), workers
+        )
     return 0
 
 

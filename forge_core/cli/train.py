@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
@@ -29,7 +29,7 @@ def plan(model: str | None = None, /) -> int:
     return 0
 
 
-def _plan_table(made: Plan) -> object:
+def _plan_table(made: Plan) -> Any:
     from rich.console import Group  # drawn for people only
 
     rows = [(one.step.name, one.step.stage, "cached" if one.cached else "runs", one.fingerprint[:12], one.why) for one in made.steps]

@@ -25,6 +25,25 @@ CONTRACTS: dict[str, type[Driver]] = {
 }  # fmt: skip
 
 __all__ = [
-    "CONTRACTS", "AuthProvider", "Batches", "Capability", "DataSourceConnector", "Deployer", "DeploymentStrategy", "Driver", "ExperimentTracker",
-    "Flavor", "ModelRegistry", "Models", "Monitor", "Notifier", "Orchestrator", "Predictor", "Runtime", "SecretStore", "ServedModel", "Trainer", "Transformation",
-]  # fmt: skip
+    "CONTRACTS",
+    "AuthProvider",
+    "Batches",
+    "Capability",
+    "DataSourceConnector",
+    "Deployer",
+    "DeploymentStrategy",
+    "Driver",
+    "ExperimentTracker",
+    "Flavor",
+    "ModelRegistry",
+    "Models",
+    "Monitor",
+    "Notifier",
+    "Orchestrator",
+    "Predictor",
+    "Runtime",
+    "SecretStore",
+    "ServedModel",
+    "Trainer",
+    "Transformation",
+]

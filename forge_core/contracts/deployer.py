@@ -27,7 +27,9 @@ class DeploymentStrategy(Driver):
 
     @abstractmethod
     @operation("strategy:advance", resource="strategy")
-    def advance(self, routes: tuple[Route, ...], evidence: Mapping[str, Mapping[str, float]]) -> tuple[Route, ...] | Literal["done", "abort"]:
+    def advance(
+        self, routes: tuple[Route, ...], evidence: Mapping[str, Mapping[str, float]]
+    ) -> tuple[Route, ...] | Literal["done", "abort"]:
         """The next routes, or a verdict; without evidence the routes stay as they are."""
 
 
