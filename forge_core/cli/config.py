@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import yaml
+from attrs import evolve
 from cyclopts import App
 
 from forge_core import config, schema
