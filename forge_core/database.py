@@ -23,31 +23,7 @@ from forge_core.operations import Call, pending
 from forge_core.records.auth import Event
 from forge_core.records.data import JSON
 from forge_core.serialize import to_json
-
-KERNEL = sa.MetaData()
-SCHEMAS = sa.Table(
-    "forge_schemas",
-    sa.MetaData(),
-    sa.Column("distribution", sa.String(200), primary_key=True),
-    sa.Column("version", sa.Integer, nullable=False),
-)
-EVENTS = sa.Table(
-    "forge_events",
-    KERNEL,
-    sa.Column("sequence", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
-    sa.Column("id", sa.String(64), unique=True, nullable=False),
-    sa.Column("action", sa.String(100), nullable=False),
-    sa.Column("resource", sa.Text, nullable=False),
-    sa.Column("actor", sa.Text, nullable=False),
-    sa.Column("tenant", sa.String(100), nullable=False, index=True),
-    sa.Column("at", sa.String(40), nullable=False),
-    sa.Column("before", sa.JSON),
-    sa.Column("after", sa.JSON),
-    sa.Column("request_id", sa.String(100), nullable=False),
-    sa.Column("outcome", sa.String(20), nullable=False, index=True),
-    sa.Column("owner", sa.String(200), nullable=False),
-)
-SCHEMA_VERSION = 1
+from forge_core.tables import EVENTS, KERNEL, SCHEMA_VERSION, SCHEMAS
 
 
 class ReadOnly(ForgeError):

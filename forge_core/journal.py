@@ -12,8 +12,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
+from attrs import frozen
 
-from forge_core.database import KERNEL, Database
+from forge_core.database import Database
 from forge_core.faults import Conflict, NotFound
 from forge_core.operations import current, describe
 from forge_core.processes import known_dead
@@ -21,49 +22,24 @@ from forge_core.records.data import JSON
 from forge_core.records.models import CodeVersion
 from forge_core.records.runs import Plan, RunRecord, StepRecord
 from forge_core.serialize import from_json, to_json
+from forge_core.tables import RUNS, STEPS
 
 LEASE = 15.0  # seconds
 TERMINAL = ("done", "failed", "cancelled")
 
-RUNS = sa.Table(
-    "forge_runs",
-    KERNEL,
-    sa.Column("run_id", sa.String(64), primary_key=True),
-    sa.Column("tenant", sa.String(100), nullable=False, index=True),
-    sa.Column("name", sa.Text, nullable=False),
-    sa.Column("state", sa.String(20), nullable=False, index=True),
-    sa.Column("started_at", sa.String(40), nullable=False),
-    sa.Column("ended_at", sa.String(40)),
-    sa.Column("plan", sa.JSON, nullable=False),
-    sa.Column("code", sa.JSON),
-    sa.Column("owner", sa.String(200), nullable=False),
-    sa.Column("lease", sa.Float, nullable=False),
-    sa.Column("cancel", sa.Boolean, nullable=False, default=False),
-    sa.Column("error", sa.Text, nullable=False, default=""),
-)
-STEPS = sa.Table(
-    "forge_steps",
-    KERNEL,
-    sa.Column("run_id", sa.String(64), sa.ForeignKey("forge_runs.run_id"), primary_key=True),
-    sa.Column("position", sa.Integer, primary_key=True),
-    sa.Column("tenant", sa.String(100), nullable=False),
-    sa.Column("name", sa.Text, nullable=False),
-    sa.Column("stage", sa.String(40), nullable=False),
-    sa.Column("state", sa.String(20), nullable=False),
-    sa.Column("fingerprint", sa.String(64), nullable=False),
-    sa.Column("attempt", sa.Integer, nullable=False),
-    sa.Column("cached", sa.Boolean, nullable=False),
-    sa.Column("files", sa.Boolean, nullable=False, default=False),
-    sa.Column("outputs", sa.JSON, nullable=False),
-    sa.Column("started_at", sa.String(40), nullable=False),
-    sa.Column("ended_at", sa.String(40)),
-    sa.Column("error", sa.Text, nullable=False, default=""),
-)
-sa.Index("forge_steps_done", STEPS.c.tenant, STEPS.c.fingerprint, STEPS.c.state)
 _NOTE: dict[str, Any] = {
     name: sa.bindparam(f"b_{name}")
     for name in ("state", "fingerprint", "attempt", "cached", "files", "outputs", "started_at", "ended_at", "error")
 }
+
+
+@frozen
+class Result:
+    """What a finished step left: its run, its outputs, and whether it left files."""
+
+    run_id: str
+    outputs: Mapping[str, JSON]
+    files: bool
 
 
 class Listener:
@@ -80,6 +56,7 @@ class Journal:
         self._database = database
         self._listener = listener or Listener()
         self.lease = lease
+        self._made = False
 
     def begin(self, run_id: str, plan: Plan, owner: str, code: CodeVersion | None = None) -> RunRecord:
         """A new run, owned by this process, all of its steps waiting."""
@@ -173,20 +150,19 @@ class Journal:
         with self._database.read() as connection:
             return bool(connection.execute(sa.select(RUNS.c.cancel).where(RUNS.c.run_id == run_id)).scalar())
 
-    def result(self, fingerprint: str) -> tuple[str, Mapping[str, JSON], bool] | None:
-        """(run, outputs, whether it left files) of the newest finished step with this fingerprint, or None."""
+    def results(self, fingerprints: Sequence[str]) -> dict[str, Result]:
+        """The newest finished step with each of these fingerprints, where there is one."""
+        found: dict[str, Result] = {}
         if not self._database.exists:
-            return None
-        found = sa.select(STEPS.c.run_id, STEPS.c.outputs, STEPS.c.files).where(
-            STEPS.c.tenant == current().principal.tenant, STEPS.c.fingerprint == fingerprint, STEPS.c.state == "done"
-        )
+            return found
         with self._database.read() as connection:
-            row = (
-                connection.execute(found.order_by(STEPS.c.cached, STEPS.c.run_id.desc()).limit(1)).first()
-                if self._ready(connection)
-                else None
-            )
-        return (row.run_id, row.outputs, row.files) if row else None
+            for start in range(0, len(fingerprints) if self._ready(connection) else 0, 500):
+                rows = connection.execute(
+                    _RESULTS, {"tenant": current().principal.tenant, "prints": list(fingerprints[start : start + 500])}
+                )
+                for row in rows:  # oldest first, what was computed after what was found: the last one wins
+                    found[row.fingerprint] = Result(row.run_id, row.outputs, row.files)
+        return found
 
     def run(self, run_id: str) -> RunRecord:
         if not self._database.exists:
@@ -217,7 +193,8 @@ class Journal:
         return tuple(self._record(dict(row), steps[row["run_id"]]) for row in rows)
 
     def _ready(self, connection: sa.Connection) -> bool:
-        return connection.dialect.has_table(connection, RUNS.name)
+        self._made = self._made or connection.dialect.has_table(connection, RUNS.name)
+        return self._made
 
     def _row(self, connection: sa.Connection, run_id: str) -> Mapping[str, Any]:
         if not self._ready(connection):
@@ -251,6 +228,14 @@ _HOLD = (
     .values(lease=sa.bindparam("b_lease"), state=sa.bindparam("b_state"), error=sa.bindparam("b_error"), ended_at=sa.bindparam("b_ended"))
 )
 _STEP = STEPS.update().where(STEPS.c.run_id == sa.bindparam("b_run"), STEPS.c.position == sa.bindparam("b_position")).values(**_NOTE)
+
+_RESULTS = (
+    sa.select(STEPS.c.fingerprint, STEPS.c.run_id, STEPS.c.outputs, STEPS.c.files)
+    .where(
+        STEPS.c.tenant == sa.bindparam("tenant"), STEPS.c.fingerprint.in_(sa.bindparam("prints", expanding=True)), STEPS.c.state == "done"
+    )
+    .order_by(STEPS.c.cached.desc(), STEPS.c.run_id)
+)
 
 
 def _columns(step: StepRecord, files: bool) -> dict[str, JSON]:

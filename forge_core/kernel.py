@@ -36,7 +36,7 @@ from forge_core.faults import ConfigError, Fault, ForgeError, Refused
 from forge_core.hookspecs import AuthHooks, KernelHooks, TrainingHooks
 from forge_core.hub import Hub
 from forge_core.identifiers import new_id
-from forge_core.journal import Journal, Listener
+from forge_core.journal import Journal, Listener, Result
 from forge_core.operations import Call, acting_as, bare, current, guard, oblige
 from forge_core.pipeline import chosen, complete
 from forge_core.planner import Planner
@@ -513,9 +513,9 @@ class _Runtime:
             live = kernel.connector(connector)
             return live.resolve(query), oblige(query, decision, type(live))
 
-        def known(fingerprint: str) -> tuple[str, bool] | None:
-            found = self.journal.result(fingerprint)
-            return (found[0], not found[2] or self.folder(fingerprint).is_dir()) if found is not None else None
+        def known(fingerprints: Sequence[str]) -> Mapping[str, tuple[str, bool]]:
+            found = self.journal.results(fingerprints)
+            return {one: (result.run_id, not result.files or self.folder(one).is_dir()) for one, result in found.items()}
 
         planner = Planner(kernel.catalog, kernel.config.root, resolve, known, ModelFactory.modules())
         return planner.plan(pipeline)
@@ -528,11 +528,9 @@ class _Runtime:
     def code(self) -> CodeVersion | None:
         return codeversion.of(self._kernel.config.root)
 
-    def known(self, fingerprint: str) -> tuple[Mapping[str, JSON], bool] | None:
-        found = self.journal.result(fingerprint)
-        if found is None or (found[2] and not self.folder(fingerprint).is_dir()):
-            return None
-        return found[1], found[2]
+    def known(self, fingerprints: Sequence[str]) -> Mapping[str, Result]:
+        found = self.journal.results(fingerprints)
+        return {one: result for one, result in found.items() if not result.files or self.folder(one).is_dir()}
 
     def folder(self, fingerprint: str) -> Path:
         return self._kernel.project.state / "steps" / current().principal.tenant / fingerprint[:40]

@@ -85,12 +85,13 @@ class TrainingOrchestrator(Orchestrator):
         ends = time.monotonic() + plan.pipeline.timeout if plan.pipeline.timeout is not None else None
         execution = _Execution(self._runtime, run_id, owner, plan)
         with self._beating(run_id, owner), execution:
+            known = self._runtime.known([planned.fingerprint for planned in plan.steps])
             for position, planned in enumerate(plan.steps):
                 if execution.finished(position):
                     continue
-                known = self._runtime.known(planned.fingerprint)
-                if known is not None:
-                    execution.ended(position, planned, known, cached=True)
+                result = known.get(planned.fingerprint)
+                if result is not None:
+                    execution.ended(position, planned, (result.outputs, result.files), cached=True)
                 else:
                     self._attempts(execution, position, planned, plan.pipeline.retry_policy, ends)
 
@@ -174,6 +175,7 @@ class _Execution:
         self._journal, self._owner, self._plan, self._runtime = runtime.journal, owner, plan, runtime
         done = {step.name: step for step in runtime.journal.run(run_id).steps if step.state == "done"}
         self._outputs: dict[str, Mapping[str, JSON]] = {name: step.outputs for name, step in done.items()}
+        self._prints = {planned.step.name: planned.fingerprint for planned in plan.steps}
         self._waiting: list[tuple[int, StepRecord, bool]] = []
 
     def __enter__(self) -> _Execution:
@@ -194,8 +196,7 @@ class _Execution:
         return self._plan.steps[position].step.name in self._outputs
 
     def inputs(self, needs: tuple[str, ...]) -> dict[str, Mapping[str, JSON]]:
-        prints = {planned.step.name: planned.fingerprint for planned in self._plan.steps}
-        return {name: {**self._outputs[name], "folder": str(self._runtime.folder(prints[name]))} for name in needs}
+        return {name: {**self._outputs[name], "folder": str(self._runtime.folder(self._prints[name]))} for name in needs}
 
     def started(self, position: int, planned: Planned, attempt: int) -> StepRecord:
         record = StepRecord(planned.step.name, planned.step.stage, "running", planned.fingerprint, attempt, False, {}, datetime.now(UTC))

@@ -43,21 +43,21 @@ class Planner:
         catalog: Catalog,
         root: Path,
         resolve: Callable[[str, Query], tuple[DatasetVersion, Query]],
-        known: Callable[[str], tuple[str, bool] | None],
+        known: Callable[[Sequence[str]], Mapping[str, tuple[str, bool]]],
         local: Mapping[str, str] | None = None,
     ) -> None:
         self._catalog, self._root, self._resolve, self._known = catalog, root, resolve, known
         self._local = local or {}
 
     def plan(self, config: PipelineConfig) -> Plan:
-        """`known(fingerprint)` tells the run that has a result, and whether its files are still there."""
+        """`known(fingerprints)` tells for those that have a result its run, and whether its files are still there."""
         data, said = self._data(config)
         prints: dict[str, str] = {}
-        planned = []
-        for step in steps(config):
+        ordered = steps(config)
+        for step in ordered:
             prints[step.name] = self._fingerprint(step, config, said, prints)
-            planned.append(self._judged(step, prints[step.name]))
-        return Plan(config, data, tuple(planned))
+        found = self._known(list(prints.values()))
+        return Plan(config, data, tuple(_judged(step, prints[step.name], found.get(prints[step.name])) for step in ordered))
 
     def _data(self, config: PipelineConfig) -> tuple[tuple[DatasetVersion, ...], JSON]:
         if config.model is None:
@@ -65,13 +65,6 @@ class Planner:
         query = query_of(config)
         version, obliged = self._resolve(config.datasets[-1].connector, query)
         return (version,), [version.digest, to_json(obliged)]
-
-    def _judged(self, step: Step, fingerprint: str) -> Planned:
-        found = self._known(fingerprint)
-        if found is None:
-            return Planned(step, fingerprint, False, "no result for this code, these parameters and this data")
-        run, intact = found
-        return Planned(step, fingerprint, intact, f"done in {run}" if intact else f"done in {run}, but its files are gone")
 
     def _fingerprint(self, step: Step, config: PipelineConfig, data: JSON, prints: Mapping[str, str]) -> str:
         return digest_of(
@@ -93,6 +86,13 @@ class Planner:
         ref = self._catalog.get(role, name)
         package = ref.target.partition(":")[0].partition(".")[0]
         return [role, name, ref.distribution, ref.version, package_digest(package), requirements(ref.distribution)]
+
+
+def _judged(step: Step, fingerprint: str, found: tuple[str, bool] | None) -> Planned:
+    if found is None:
+        return Planned(step, fingerprint, False, "no result for this code, these parameters and this data")
+    run, intact = found
+    return Planned(step, fingerprint, intact, f"done in {run}" if intact else f"done in {run}, but its files are gone")
 
 
 def drivers_of(step: Step, config: PipelineConfig) -> Iterator[tuple[str, str]]:

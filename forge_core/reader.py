@@ -99,7 +99,7 @@ class _Walk:
             if not isinstance(key_node, yaml.ScalarNode):
                 raise ConfigError(f"{_at(self._name, key_node)}: a key must be text", "")
             key = key_node.value
-            if key == "<<" and key_node.style is None:
+            if key == "<<" and not key_node.style:
                 raise ConfigError(f"{_at(self._name, key_node)}: merge keys are not read", "write the keys out, or use environments")
             if key in made:
                 raise ConfigError(f"{_at(self._name, key_node)}: {key!r} stands here twice", "keep one of them")
@@ -116,7 +116,7 @@ class _Walk:
         kinds = ("str", "int", "float", "bool", "null", "timestamp", "merge", "value")  # what YAML 1.1 takes plain text for
         if node.tag not in {_CORE + kind for kind in kinds}:
             self._plain(node, "str")
-        if getattr(node, "style", None) is not None:
+        if getattr(node, "style", None):
             return text  # quoted, or a block
         word = text.lower() if text in (text.lower(), text.capitalize(), text.upper()) else text
         if word in _WORDS:

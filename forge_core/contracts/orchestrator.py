@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Protocol
 
 from forge_core.contracts.driver import Driver
 from forge_core.hookspecs import TrainingHooks
-from forge_core.journal import Journal
+from forge_core.journal import Journal, Result
 from forge_core.operations import operation
 from forge_core.records.auth import Session
 from forge_core.records.data import JSON
@@ -26,8 +26,8 @@ class Runtime(Protocol):
     def code(self) -> CodeVersion | None:
         """The commit and environment that a run is made by."""
 
-    def known(self, fingerprint: str) -> tuple[Mapping[str, JSON], bool] | None:
-        """The recorded outputs of a step with this fingerprint whose files, if it left any, are still there."""
+    def known(self, fingerprints: Sequence[str]) -> Mapping[str, Result]:
+        """The recorded results with these fingerprints whose files, if they left any, are still there."""
 
     def folder(self, fingerprint: str) -> Path:
         """Where a step's files lie; an attempt writes beside it and renames."""
