@@ -75,8 +75,11 @@ def load(path: str | Path | None = None, environment: str | None = None, sets: S
     if environment is not None:
         if environment not in overlays:
             raise ConfigError(f"there is no environment {environment!r}", f"known: {', '.join(overlays) or 'none'}")
+        overlay = overlays[environment] or {}
+        if not isinstance(overlay, Mapping):
+            raise ConfigError(f"{marks['environments', environment]}: environments.{environment}: expected a mapping", "project: {...}")
         marks.update({place[2:]: mark for place, mark in marks.items() if place[:2] == ("environments", environment) and len(place) > 2})
-        merge(raw, overlays[environment] or {})
+        merge(raw, overlay)
     for text in sets:
         _apply(raw, marks, text)
     return finish(raw, file.parent.absolute(), environment, marks)

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from types import FrameType, GeneratorType
+from types import FrameType
 from typing import Any, ParamSpec, TypeVar
 
 import pluggy
@@ -34,13 +34,19 @@ class TooSlow(BaseException):
 
 
 @contextmanager
-def deadline(seconds: float) -> Iterator[None]:
+def deadline(seconds: float, name: str) -> Iterator[None]:
     """Interrupt the main thread after so many seconds; elsewhere nothing, since only the main thread gets signals."""
     if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
         yield
         return
 
+    rings = 0
+
     def ring(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal rings
+        rings += 1
+        if rings == 1:  # said here, since what swallows every interrupt never comes back to its caller
+            sys.stderr.write(f"forge: {name} is still importing after {seconds:g} s; --no-plugins gets past it\n")
         raise TooSlow(f"still importing after {seconds:g} s")
 
     before = signal.signal(signal.SIGALRM, ring)
@@ -86,14 +92,12 @@ class Hub:
             self._fault("import", ref, TooSlow(f"not imported: other plugins took {PATIENCE_FOR_ALL:g} s"))
             return
         try:
-            with deadline(patience), quiet_stdout():
+            with deadline(patience, ref.distribution), quiet_stdout():
                 plugin = ref.entry.load() if ref.version != "local" else importlib.import_module(ref.target)
             name = self._pluggy.register(plugin, name=f"{ref.distribution}/{ref.name}")
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            if isinstance(error, TooSlow):
-                sys.stderr.write(f"forge: {ref.distribution} is {first_line(error)}; --no-plugins gets past it\n")
             self._fault("register" if isinstance(error, pluggy.PluginValidationError) else "import", ref, error)
             return
         if name is None:
@@ -150,7 +154,7 @@ class Hub:
             try:
                 with quiet_stdout():
                     answer = impl.function(*(event[name] for name in impl.argnames))
-                    answer = tuple(answer) if isinstance(answer, GeneratorType) else answer
+                    answer = tuple(answer) if isinstance(answer, Iterator) else answer  # what is lazy may fail here and nowhere else
             except KeyboardInterrupt:
                 raise
             except BaseException as error:
@@ -169,7 +173,10 @@ class Hub:
         found: dict[str, R] = {}
         for ref, answer, error in self._heard(spec, event):
             problem = error
-            for record in answer if isinstance(answer, Sequence | set | frozenset) else ():
+            if answer is not None and not isinstance(answer, Sequence | set | frozenset):
+                problem = TypeError(f"{spec.__name__} gives a list of {kind.__name__}, not {type(answer).__name__}")
+                answer = ()
+            for record in answer or ():
                 if not isinstance(record, kind):
                     problem = TypeError(f"{spec.__name__} gives {kind.__name__}, not {type(record).__name__}")
                 elif found.setdefault(getattr(record, "name"), record) is not record:  # noqa: B009 - every record asked for has a name

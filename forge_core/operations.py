@@ -231,10 +231,22 @@ def _perform(function: Callable[..., Any], bound: inspect.BoundArguments, call: 
         if call.operation.mutates and not driver.transactional:
             with authority.outside(call):
                 return function(*bound.args[1:], **bound.kwargs)
-        return function(*bound.args[1:], **bound.kwargs)
+        result = function(*bound.args[1:], **bound.kwargs)
+        return _later(result, call.session) if inspect.isgenerator(result) else result
     finally:
         _CALL.reset(call_token)
         _SESSION.reset(session_token)
+
+
+def _later(results: Iterator[Any], session: Session) -> Iterator[Any]:
+    """What a driver yields after its call has returned is still yielded to the session that asked: it decides the tenant."""
+    while True:
+        with acting_as(session):
+            try:
+                found = next(results)
+            except StopIteration:
+                return
+        yield found
 
 
 def _given(spec: Callable[..., Any], arguments: Mapping[str, Any], result: Any = None) -> dict[str, Any]:

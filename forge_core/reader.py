@@ -22,7 +22,8 @@ _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _CORE = "tag:yaml.org,2002:"
 _INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
-_SPECIAL = {".inf": float("inf"), "+.inf": float("inf"), "-.inf": float("-inf"), ".nan": float("nan")}
+_INFINITE = re.compile(r"([-+]?)\.(inf|Inf|INF)")
+_NOT_A_NUMBER = (".nan", ".NaN", ".NAN")
 _WORDS: dict[str, JSON] = {"": None, "~": None, "null": None, "true": True, "false": False}
 
 
@@ -125,4 +126,6 @@ class _Walk:
             return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
         if _FLOAT.fullmatch(text):
             return float(text)
-        return _SPECIAL.get(word, text)
+        if _INFINITE.fullmatch(text) or text in _NOT_A_NUMBER:
+            return float(text.replace(".", ""))
+        return text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import types
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import attrs
@@ -19,13 +19,6 @@ from forge_core.references import Place, Resolved, dotted, interpolate
 T = TypeVar("T")
 
 
-def _truth(text: str) -> bool:
-    try:
-        return {"true": True, "false": False}[text.lower()]
-    except KeyError:
-        raise TypeError(f"expected true or false, got {text!r}") from None
-
-
 def _scalar(kind: type, also: tuple[type, ...] = ()) -> Callable[[Any, Any], Any]:
     """cattrs alone reads the text "false" as True and 1.9 as 1."""
 
@@ -33,7 +26,10 @@ def _scalar(kind: type, also: tuple[type, ...] = ()) -> Callable[[Any, Any], Any
         if kind is not str and isinstance(value, str) and "${" in value:
             value = interpolate(value)
         if isinstance(value, Resolved) and kind is not str:
-            return _truth(value) if kind is bool else kind(value)
+            try:
+                return _TRUTH[value.lower()] if kind is bool else kind(value)
+            except (KeyError, ValueError):
+                raise TypeError(f"expected {_NAMES[kind]}, got {_said(value)}") from None
         if type(value) is kind or (isinstance(value, (kind, *also)) and not isinstance(value, bool)):
             return str(value) if kind is str else kind(value)
         raise TypeError(f"expected {_NAMES[kind]}, got {_said(value)}")
@@ -41,12 +37,15 @@ def _scalar(kind: type, also: tuple[type, ...] = ()) -> Callable[[Any, Any], Any
     return structure
 
 
+_TRUTH = {"true": True, "false": False}
 _NAMES: dict[type, str] = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 
 
 def _said(value: Any) -> str:
     if value is None:
         return "nothing"
+    if isinstance(value, Resolved):
+        return "something else from ${...}"  # which may be a secret
     if isinstance(value, str | int | float):
         return f"{value!r}"
     return "a list" if isinstance(value, Sequence) else "a mapping" if isinstance(value, Mapping) else type(value).__name__
@@ -59,25 +58,30 @@ def _sequence(hint: Any) -> Callable[[Any, Any], tuple[Any, ...]]:
     def structure(value: Any, _kind: Any) -> tuple[Any, ...]:
         if not isinstance(value, list | tuple):
             raise TypeError(f"expected a list, got {_said(value)}")
-        made, errors = [], []
-        for index, item in enumerate(value):
-            try:
-                made.append(_CONVERTER.structure(item, inner))
-            except Exception as error:
-                error.__notes__ = [cattrs.IterableValidationNote(f"at index {index}", index, inner)]
-                errors.append(error)
-        if errors:
-            raise IterableValidationError("sequence", errors, hint)
-        return tuple(made)
+        return tuple(made for _, made in _each(enumerate(value), inner, hint))
 
     return structure
 
 
+def _each(items: Iterable[tuple[Any, Any]], inner: Any, hint: Any) -> list[tuple[Any, Any]]:
+    """(key, item as `inner`) of a list's or a mapping's items; the errors of all of them, each with its key."""
+    made, errors = [], []
+    for key, item in items:
+        try:
+            made.append((key, _CONVERTER.structure(item, inner)))
+        except Exception as error:
+            error.__notes__ = [cattrs.IterableValidationNote(f"at {key}", key, inner)]
+            errors.append(error)
+    if errors:
+        raise IterableValidationError("items", errors, hint)
+    return made
+
+
 def _literal(value: Any, kind: Any) -> Any:
     known = get_args(kind)
-    if value in known and type(value) in {type(one) for one in known}:
+    if value in known and (isinstance(value, Resolved) or type(value) in {type(one) for one in known}):
         return value
-    near = difflib.get_close_matches(str(value), [str(one) for one in known], 1)
+    near = difflib.get_close_matches(str(value), [str(one) for one in known], 1) if not isinstance(value, Resolved) else []
     raise TypeError(f"expected one of {', '.join(map(str, known))}, got {_said(value)}" + (f"; did you mean {near[0]!r}?" if near else ""))
 
 
@@ -87,7 +91,7 @@ def _mapping(hint: Any) -> Callable[[Any, Any], dict[str, Any]]:
     def structure(value: Any, _kind: Any) -> dict[str, Any]:
         if not isinstance(value, Mapping):
             raise TypeError(f"expected a mapping, got {_said(value)}")
-        return {str(key): _CONVERTER.structure(item, inner) for key, item in value.items()}
+        return dict(_each(((str(key), item) for key, item in value.items()), inner, hint))
 
     return structure
 

@@ -133,9 +133,9 @@ def _write(text: str) -> None:
 
 
 def note(text: str) -> None:
-    """A line for people, never part of the document: on stdout, or on stderr with `--json`."""
-    (sys.stderr if options.json else sys.stdout).write(text + "\n")
-    (sys.stderr if options.json else sys.stdout).flush()
+    """A line for people, on stderr: how far something is, never part of the answer."""
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Any:
@@ -143,7 +143,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Any:
     from rich.table import Table  # with the console, where something is drawn
     from rich.text import Text
 
-    made = Table(box=None, pad_edge=False, header_style="bold")
+    made = Table(box=None, pad_edge=False, header_style="bold", show_header=any(columns))
     for column in columns:
         made.add_column(column, overflow="fold")
     for row in rows:
