@@ -1,0 +1,1 @@
+"""What makes files of models: one module per format, each read strictly and never executed."""

@@ -1,0 +1,1 @@
+"""Feature engineering on Arrow and numpy: one module per transform."""
