@@ -1,0 +1,1 @@
+"""forge-auth hears no hook: authorization is a driver's answer, not a listener's."""
