@@ -5,6 +5,7 @@ A command of a plugin uses the same three: `opened()`, `say()` and `table()`.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -38,6 +39,7 @@ class Options:
 
 
 options = Options()
+WIDTH = 240  # columns of a table that is not drawn on a terminal
 _document: int | None = None  # the real stdout while one JSON document is promised
 
 
@@ -119,8 +121,12 @@ def say(record: object, text: str | RenderableType | Callable[[], str | Renderab
         return
     from rich.console import Console  # 40 ms that plain text does not need
 
-    width = None if sys.stdout.isatty() else 200
-    Console(file=sys.stdout, width=width, highlight=False, soft_wrap=False).print(shown)
+    if sys.stdout.isatty():
+        Console(file=sys.stdout, highlight=False).print(shown)
+        return
+    plain = io.StringIO()
+    Console(file=plain, width=WIDTH, highlight=False).print(shown)
+    sys.stdout.writelines(f"{line.rstrip()}\n" for line in plain.getvalue().splitlines())
 
 
 def _write(text: str) -> None:

@@ -1,0 +1,68 @@
+"""Tables that are read from the code when the documentation is built.
+
+`forge-operations` is the table of all operations, which is the table of all permissions; `forge-roles` says how each role is chosen in
+forge.yaml and which drivers of this repository play it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+from forge_core.catalog import Catalog
+from forge_core.contracts import CONTRACTS
+from forge_core.operations import permissions
+from forge_core.roles import ROLES
+
+
+class Operations(SphinxDirective):
+    """Every operation of every contract."""
+
+    def run(self) -> list[nodes.Node]:
+        rows = [
+            (role, found.method, found.action, found.resource, "yes" if found.mutates else "", found.gate.__name__ if found.gate else "")
+            for role, found in permissions(CONTRACTS)
+        ]
+        return [_table(("role", "method", "action", "resource", "mutates", "gate"), rows, codes={1, 2, 3, 5})]
+
+
+class Roles(SphinxDirective):
+    """Every role; drivers are those that are installed where the documentation is built."""
+
+    def run(self) -> list[nodes.Node]:
+        catalog = Catalog.scan()
+        rows = [
+            (
+                role.name,
+                role.section + (".<name>" if role.many else ""),
+                role.group,
+                role.default or "",
+                ", ".join(ref.name for ref in catalog.ready(role.name)),
+            )
+            for role in ROLES.values()
+        ]
+        return [_table(("role", "key of forge.yaml", "entry-point group", "default", "drivers"), rows, codes={1, 2, 3, 4})]
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], codes: set[int]) -> nodes.table:
+    group = nodes.tgroup(cols=len(heads))
+    group += [nodes.colspec(colwidth=1) for _ in heads]
+    group += nodes.thead("", _row([nodes.Text(head) for head in heads]))
+    body = nodes.tbody()
+    for row in rows:
+        body += _row([nodes.literal(text=cell) if cell and index in codes else nodes.Text(cell) for index, cell in enumerate(row)])
+    group += body
+    return nodes.table("", group)
+
+
+def _row(cells: Iterable[nodes.Node]) -> nodes.row:
+    return nodes.row("", *(nodes.entry("", nodes.paragraph("", "", cell)) for cell in cells))
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    app.add_directive("forge-operations", Operations)
+    app.add_directive("forge-roles", Roles)
+    return {"parallel_read_safe": True}
