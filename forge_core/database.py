@@ -69,7 +69,7 @@ class Database:
             return sa.create_engine(self._url, pool_pre_ping=True)
         path = Path(self._url.database or "")
         if self._read_only:
-            engine = sa.create_engine(f"sqlite:///file:{path}?mode=ro&uri=true", connect_args={"timeout": 30})
+            engine = sa.create_engine(f"sqlite:///file:{path}?{_reading(path)}&uri=true", connect_args={"timeout": 30})
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
             engine = sa.create_engine(self._url, connect_args={"timeout": 30})
@@ -225,6 +225,11 @@ class Database:
             raise ForgeError(f"the database cannot be used: {_first_line(error.orig)}", "look at infrastructure.database.url") from error
         except sa.exc.NoSuchModuleError as error:
             raise ConfigError(f"no database driver: {error}", "pip install 'psycopg[binary]' for postgresql+psycopg://") from error
+
+
+def _reading(path: Path) -> str:
+    """SQLite makes the files of its log even to read, unless it is told that nobody writes: that holds while there is no log."""
+    return "mode=ro" if path.with_name(f"{path.name}-wal").exists() else "immutable=1"
 
 
 def event_of(call: Call, outcome: str, event_id: str | None = None) -> Event:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import Environment, post, status, wait_until  # type: ignore[import-not-found]
+from environments import Environment, post, status, wait_until
 
 EXAMPLES = ["flights", "diabetes"]
 
@@ -97,7 +97,7 @@ def test_a_killed_training_is_dead_and_resumes_without_doing_a_finished_step_aga
         runs = json.loads(found) if found.strip() else []
         return bool(runs) and any(step["name"] == "train" and step["state"] == "running" for step in runs[0]["steps"])
 
-    wait_until(training, 120, lambda: (tmp_path / "train.log").read_text())
+    wait_until(training, 120, (tmp_path / "train.log").read_text)
     time.sleep(0.5)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
@@ -119,7 +119,11 @@ def workers(project: Path) -> list[int]:
     found = []
     for entry in Path("/proc").iterdir():
         try:
-            if entry.name.isdecimal() and b"forge_core.worker" in (entry / "cmdline").read_bytes() and (entry / "cwd").readlink() == project:
+            if (
+                entry.name.isdecimal()
+                and b"forge_core.worker" in (entry / "cmdline").read_bytes()
+                and (entry / "cwd").readlink() == project
+            ):
                 found.append(int(entry.name))
         except OSError:
             continue

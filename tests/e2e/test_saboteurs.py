@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Environment  # type: ignore[import-not-found]
+from environments import Environment
 
 SABOTEURS = {
     "import-error": "import a_module_that_nobody_has",
@@ -81,11 +81,16 @@ def test_a_denied_plugin_is_listed_and_no_fault(environment: Environment, exampl
     done = environment.run("forge data list", project, PYTHONPATH=str(broken), FORGE_PLUGINS_DENY="forge-system-exit")
     assert "forge-system-exit" not in done.stderr
     assert "forge-syntax-error" in done.stderr
-    listed = {one["distribution"]: one for one in environment.json("forge plugins list", project, PYTHONPATH=str(broken), FORGE_PLUGINS_DENY="forge-system-exit")}
+    listed = {
+        one["distribution"]: one
+        for one in environment.json("forge plugins list", project, PYTHONPATH=str(broken), FORGE_PLUGINS_DENY="forge-system-exit")
+    }
     assert listed["forge-system-exit"]["state"] == "denied"
 
 
-def test_nothing_may_be_changed_while_a_required_plugin_is_broken(environment: Environment, example: Callable[[str], Path], broken: Path) -> None:
+def test_nothing_may_be_changed_while_a_required_plugin_is_broken(
+    environment: Environment, example: Callable[[str], Path], broken: Path
+) -> None:
     project = example("diabetes")
     required = ("--set plugins.require=[forge-failing-assert]", {"PYTHONPATH": str(broken)})
     done = environment.run(f"forge train {required[0]}", project, code=3, **required[1])
@@ -97,7 +102,9 @@ def test_help_imports_nothing_of_thirty_slow_plugins(environment: Environment, t
     slow = tmp_path / "slow"
     slow.mkdir()
     for number in range(30):
-        plant(slow, f"slow-{number}", "import time\ntime.sleep(2)\nprint('imported')", entry_points="[forge.trainers]\nslow = {module}:Slow\n")
+        plant(
+            slow, f"slow-{number}", "import time\ntime.sleep(2)\nprint('imported')", entry_points="[forge.trainers]\nslow = {module}:Slow\n"
+        )
     code = (
         "import sys; sys.argv = ['forge', *sys.argv[1:]]\nfrom forge_core.cli import main\n"
         "try: main()\nexcept SystemExit: pass\n"
@@ -111,7 +118,9 @@ def test_help_imports_nothing_of_thirty_slow_plugins(environment: Environment, t
         assert "imported" not in done.stdout
 
 
-def test_two_distributions_with_one_name_are_an_error_that_names_both(environment: Environment, example: Callable[[str], Path], tmp_path: Path) -> None:
+def test_two_distributions_with_one_name_are_an_error_that_names_both(
+    environment: Environment, example: Callable[[str], Path], tmp_path: Path
+) -> None:
     twins = tmp_path / "twins"
     twins.mkdir()
     for name in ("twin-one", "twin-two"):

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Environment  # type: ignore[import-not-found]
+from environments import ROOT, Environment
 
 STRANGER = ROOT / "examples" / "stranger"
 

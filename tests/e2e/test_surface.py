@@ -7,17 +7,69 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Environment  # type: ignore[import-not-found]
+from environments import ROOT, Environment
 
-COMMANDS = "init plan train runs data models deploy promote rollback history serve predict monitor trace plugins config db doctor auth".split()
-CONTRACTS = (
-    "DataSourceConnector Trainer Flavor ModelRegistry ExperimentTracker Orchestrator Deployer DeploymentStrategy Monitor AuthProvider "
-    "Transformation Notifier SecretStore"
-).split()
-RECORDS = (
-    "ModelStatus ModelMetadata PipelineStage PipelineConfig RetryPolicy RunRecord StepRecord Plan Query TrainingData ModelSpec TrainedModel "
-    "ModelDraft DatasetVersion Route Deployment Session Principal Decision Refusal Alert Event HealthCheck"
-).split()
+COMMANDS = [
+    "init",
+    "plan",
+    "train",
+    "runs",
+    "data",
+    "models",
+    "deploy",
+    "promote",
+    "rollback",
+    "history",
+    "serve",
+    "predict",
+    "monitor",
+    "trace",
+    "plugins",
+    "config",
+    "db",
+    "doctor",
+    "auth",
+]
+CONTRACTS = [
+    "DataSourceConnector",
+    "Trainer",
+    "Flavor",
+    "ModelRegistry",
+    "ExperimentTracker",
+    "Orchestrator",
+    "Deployer",
+    "DeploymentStrategy",
+    "Monitor",
+    "AuthProvider",
+    "Transformation",
+    "Notifier",
+    "SecretStore",
+]
+RECORDS = [
+    "ModelStatus",
+    "ModelMetadata",
+    "PipelineStage",
+    "PipelineConfig",
+    "RetryPolicy",
+    "RunRecord",
+    "StepRecord",
+    "Plan",
+    "Query",
+    "TrainingData",
+    "ModelSpec",
+    "TrainedModel",
+    "ModelDraft",
+    "DatasetVersion",
+    "Route",
+    "Deployment",
+    "Session",
+    "Principal",
+    "Decision",
+    "Refusal",
+    "Alert",
+    "Event",
+    "HealthCheck",
+]
 NAMES = {
     "forge_core": "hookimpl Kernel Pipeline TrainingOrchestrator ModelFactory register_model",
     "forge_core.pipeline": "PipelineBuilder",
@@ -42,7 +94,9 @@ def test_public_names_can_be_imported(environment: Environment, tmp_path: Path, 
 
 def test_importing_the_kernel_costs_nothing(environment: Environment, tmp_path: Path) -> None:
     code = "import sys, forge_core; print([name for name in ('attrs', 'pluggy', 'yaml', 'sqlalchemy') if name in sys.modules])"
-    done = subprocess.run([environment.python, "-c", code], cwd=tmp_path, env=environment.variables(), check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        [environment.python, "-c", code], cwd=tmp_path, env=environment.variables(), check=True, capture_output=True, text=True
+    )
     assert done.stdout.strip() == "[]"
 
 
@@ -64,7 +118,18 @@ def test_the_kernel_alone_is_small(environment: Environment, wheels: Path, tmp_p
     """At most 20 distributions and 55 MB."""
     folder = tmp_path / "alone"
     wheel = next(wheels.glob("forge_kernel-*.whl"))
-    pip = [str(environment.python), "-m", "pip", "install", "-q", "--no-compile", "--target", str(folder), "-c", str(ROOT / "constraints.txt")]
+    pip = [
+        str(environment.python),
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--no-compile",
+        "--target",
+        str(folder),
+        "-c",
+        str(ROOT / "constraints.txt"),
+    ]
     subprocess.run([*pip, str(wheel)], check=True)
     distributions = list(folder.glob("*.dist-info"))
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
