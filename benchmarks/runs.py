@@ -10,15 +10,14 @@ import time
 from pathlib import Path
 
 import sqlalchemy as sa
-from measure import interval, peer, verdict
 
 from forge_core import Kernel
 from forge_core.records import PipelineConfig, Step
+from measure import interval, peer, verdict
 
 STEPS = 100
 ROUNDS = 15
-DAGSTER = (
-    """
+DAGSTER = """
 import sys, time, logging
 logging.disable(logging.CRITICAL)
 from dagster import DagsterInstance, In, Nothing, graph, op
@@ -26,7 +25,7 @@ def made(number):
     @op(name=f"s{number}", ins={"after": In(Nothing)} if number else {})
     def nothing(): ...
     return nothing
-ops = [made(number) for number in range(%d)]
+ops = [made(number) for number in range(int(sys.argv[2]))]
 @graph
 def chain():
     last = ops[0]()
@@ -40,8 +39,6 @@ with DagsterInstance.local_temp(sys.argv[1]) as instance:
         assert job.execute_in_process(instance=instance).success
         print(time.perf_counter() - began)
 """
-    % STEPS
-)
 
 
 def by_forge(kernel: Kernel, tag: int) -> float:
@@ -74,8 +71,13 @@ def engine_in(folder: Path) -> tuple[sa.Engine, sa.Table]:
 
     tables = sa.MetaData()
     table = sa.Table(
-        "steps", tables, sa.Column("id", sa.Integer, primary_key=True), sa.Column("name", sa.Text), sa.Column("state", sa.Text), sa.Column("outputs", sa.JSON)
-    )  # fmt: skip
+        "steps",
+        tables,
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("name", sa.Text),
+        sa.Column("state", sa.Text),
+        sa.Column("outputs", sa.JSON),
+    )
     tables.create_all(engine)
     return engine, table
 
@@ -86,7 +88,9 @@ def by_dagster(folder: Path) -> float:
     (folder / "dagster").mkdir()
     python = peer("dagster", "dagster==1.13.27") / "python"
     environment = {**os.environ, "DAGSTER_DISABLE_TELEMETRY": "yes"}
-    done = subprocess.run([str(python), str(script), str(folder / "dagster")], env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [str(python), str(script), str(folder / "dagster"), str(STEPS)], env=environment, capture_output=True, text=True, check=True
+    )
     return sorted(map(float, done.stdout.split()))[1]
 
 

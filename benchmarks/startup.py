@@ -28,13 +28,10 @@ def dummies(folder: Path) -> None:
         (folder / f"dummy_{number}.py").write_text(SLOW)
         info = folder / f"forge_dummy_{number}-1.0.dist-info"
         info.mkdir()
-        readme = "A readme of a usual length.\n" * 200
-        (info / "METADATA").write_text(
-            f"Metadata-Version: 2.1\nName: forge-dummy-{number}\nVersion: 1.0\nSummary: Sleeps.\nRequires-Dist: forge-kernel<2,>=1.0\n\n{readme}"
-        )
-        (info / "entry_points.txt").write_text(
-            f"[forge.plugins]\ndummy = dummy_{number}\n[forge.trainers]\ndummy{number} = dummy_{number}:T\n[forge.commands]\nd{number} = dummy_{number}:app\n"
-        )
+        head = f"Metadata-Version: 2.1\nName: forge-dummy-{number}\nVersion: 1.0\nSummary: Sleeps.\nRequires-Dist: forge-kernel<2,>=1.0\n\n"
+        (info / "METADATA").write_text(head + "A readme of a usual length.\n" * 200)
+        points = f"[forge.plugins]\ndummy = dummy_{number}\n[forge.trainers]\ndummy{number} = dummy_{number}:T\n"
+        (info / "entry_points.txt").write_text(points + f"[forge.commands]\nd{number} = dummy_{number}:app\n")
 
 
 def main() -> int:

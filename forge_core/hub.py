@@ -173,10 +173,10 @@ class Hub:
         found: dict[str, R] = {}
         for ref, answer, error in self._heard(spec, event):
             problem = error
-            if answer is not None and not isinstance(answer, Sequence | set | frozenset):
+            records = answer if isinstance(answer, Sequence | set | frozenset) else ()
+            if answer is not None and records is not answer:
                 problem = TypeError(f"{spec.__name__} gives a list of {kind.__name__}, not {type(answer).__name__}")
-                answer = ()
-            for record in answer or ():
+            for record in records:
                 if not isinstance(record, kind):
                     problem = TypeError(f"{spec.__name__} gives {kind.__name__}, not {type(record).__name__}")
                 elif found.setdefault(getattr(record, "name"), record) is not record:  # noqa: B009 - every record asked for has a name

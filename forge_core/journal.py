@@ -121,8 +121,10 @@ class Journal:
             ).rowcount  # fmt: skip
             if not held:
                 raise Conflict(f"run {run_id} has another owner now", "this process was paused for longer than its lease")
-            for position, step, files in steps:
-                connection.execute(_STEP, {"b_run": run_id, "b_position": position, **_columns(step, files)})
+            if steps:
+                connection.execute(
+                    _STEP, [{"b_run": run_id, "b_position": position, **_columns(step, files)} for position, step, files in steps]
+                )
         for _position, step, _files in steps:
             if step.state == "running":
                 self._listener.step_started(run_id, step)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, cast, get_args, get_origin
 import attrs
 from attrs import evolve
 
-from forge_core import codeversion, drivers, lastfaults, wiring
 from forge_core import config as configuration
+from forge_core import drivers, lastfaults, wiring
+from forge_core.assembly import spelled
 from forge_core.catalog import Catalog, Policy
 from forge_core.config import Config
 from forge_core.contracts import CONTRACTS
@@ -33,21 +34,19 @@ from forge_core.database import Database
 from forge_core.document import Document
 from forge_core.factory import ModelFactory
 from forge_core.faults import ConfigError, Fault, ForgeError, Refused
-from forge_core.hookspecs import AuthHooks, KernelHooks, TrainingHooks
+from forge_core.hookspecs import AuthHooks, KernelHooks
 from forge_core.hub import Hub
 from forge_core.identifiers import new_id
-from forge_core.journal import Journal, Listener, Result
-from forge_core.operations import Call, acting_as, bare, current, guard, oblige
-from forge_core.pipeline import chosen, complete
-from forge_core.planner import Planner
+from forge_core.journal import Journal
+from forge_core.operations import Call, acting_as, bare, guard
 from forge_core.processes import known_dead, me
 from forge_core.records.auth import Decision, Principal, Session
-from forge_core.records.data import JSON, DatasetVersion, Query
-from forge_core.records.models import CodeVersion, ModelSpec
+from forge_core.records.data import JSON
 from forge_core.records.project import Compute, Project, Storage
-from forge_core.records.runs import DeploymentSpec, KernelSpec, PipelineConfig, Plan, RunRecord, StepRecord, Task
+from forge_core.records.runs import KernelSpec, PipelineConfig, Plan, RunRecord
 from forge_core.records.serving import Notice
 from forge_core.references import interpolate
+from forge_core.resources import DriversByName, HubListener, KernelModels, KernelRuntime
 from forge_core.roles import ROLES
 
 if TYPE_CHECKING:
@@ -180,7 +179,7 @@ class Kernel:
 
     @cached_property
     def journal(self) -> Journal:
-        return Journal(self.database, _HubListener(self.hub))
+        return Journal(self.database, HubListener(self.hub))
 
     # ---- who acts
 
@@ -314,6 +313,10 @@ class Kernel:
             raise ForgeError(f"{role} {name!r} does not implement {', '.join(left)}", f"see forge_core.contracts.{contract.__name__}")
         return cast("type[Driver]", cls)
 
+    def type_of(self, role: str, name: str) -> str:
+        """The driver behind a name of forge.yaml; a driver's own name stands for itself."""
+        return self._section(role, name)[0]
+
     def _section(self, role: str, name: str | None) -> tuple[str, dict[str, JSON], tuple[str, ...]]:
         """(driver's name, its settings, where they stand)."""
         about = ROLES[role]
@@ -343,13 +346,19 @@ class Kernel:
 
     def _collaborator(self, kind: Any, optional: bool) -> Any:
         resources: dict[Any, Callable[[], Any]] = {
-            Project: lambda: self.project, Storage: lambda: self.storage, Database: lambda: self.database, Compute: lambda: self.compute,
-            KernelSpec: lambda: self.spec, Runtime: lambda: _Runtime(self), Models: lambda: _Models(self), Catalog: lambda: self.catalog,
-        }  # fmt: skip
+            Catalog: lambda: self.catalog,
+            Compute: lambda: self.compute,
+            Database: lambda: self.database,
+            KernelSpec: lambda: self.spec,
+            Models: lambda: KernelModels(self),
+            Project: lambda: self.project,
+            Runtime: lambda: KernelRuntime(self),
+            Storage: lambda: self.storage,
+        }
         if kind in resources:
             return resources[kind]()
         if get_origin(kind) is not None and isinstance(get_origin(kind), type) and issubclass(get_origin(kind), Mapping):
-            return _Drivers(self, get_args(kind)[1].role)
+            return DriversByName(self, get_args(kind)[1].role)
         role = next((name for name, contract in CONTRACTS.items() if contract is kind), None)
         if role is None:
             raise ConfigError(
@@ -366,38 +375,8 @@ class Kernel:
     # ---- what people do
 
     def pipeline(self, model: str | None = None) -> PipelineConfig:
-        """The pipeline that forge.yaml spells for a model; the first one where none is named."""
-        document = self.document
-        names = [one.name for one in document.models]
-        if model is None and len(names) > 1:
-            raise ConfigError("which model?", f"one of {', '.join(names)}")
-        if not names and document.pipeline.steps:
-            return self._assembled(None, model or document.project.name)
-        spec = next((one for one in document.models if model in (None, one.name)), None)
-        if spec is None:
-            raise ConfigError(
-                f"there is no model {model!r}" if model else "no model is listed", f"models: {', '.join(names) or 'list one under models'}"
-            )
-        return self._assembled(complete(spec, document.datasets), spec.name)
-
-    def _assembled(self, model: ModelSpec | None, name: str) -> PipelineConfig:
-        document, deployment = self.document, None
-        if document.deployment.automatic and model is not None:
-            endpoint = next((one.name for one in document.deployment.endpoints if one.model in ("", name)), "default")
-            deployment = DeploymentSpec(document.deployment.strategy, endpoint, True, document.deployment.config)
-        said = document.pipeline
-        return PipelineConfig(
-            name=name,
-            model=model,
-            datasets=chosen(model, document.datasets) if model is not None else (),
-            transforms=document.feature_engineering.transformations if model is not None else (),
-            deployment=deployment,
-            stages=said.steps,
-            parameters=said.parameters,
-            timeout=said.timeout,
-            retry_policy=said.retry_policy,
-            notifications=said.notifications,
-        )
+        """The pipeline that forge.yaml spells for a model; the only one where none is named."""
+        return spelled(self.document, model)
 
     def execute(self, pipeline: str | PipelineConfig | None = None, **parameters: JSON) -> RunRecord:
         """Run a model's pipeline to its end; what failed is raised after it is recorded."""
@@ -417,7 +396,7 @@ class Kernel:
         """What a run would do now; reads only."""
         config = pipeline if isinstance(pipeline, PipelineConfig) else self.pipeline(pipeline)
         with acting_as(self.session):
-            return _Runtime(self).plan(config, self.session)
+            return KernelRuntime(self).plan(config, self.session)
 
     def runs(self, name: str | None = None, limit: int = 100) -> Sequence[RunRecord]:
         """Runs of any orchestrator, newest first."""
@@ -467,90 +446,3 @@ class Kernel:
         self._faults.append(
             Fault(where, distribution, "", f"{type(error).__name__}: {drivers.first_line(error)}", f"upgrade or deny {distribution}")
         )
-
-
-class _Drivers(Mapping[str, Any]):
-    """Drivers of a role by name, built when asked for: what a collaborator annotated `Mapping[str, Flavor]` gets."""
-
-    def __init__(self, kernel: Kernel, role: str) -> None:
-        self._kernel, self._role = kernel, role
-
-    def __getitem__(self, name: str) -> Any:
-        if name not in set(self):
-            raise KeyError(name)
-        return self._kernel.driver(self._role, name)
-
-    def __iter__(self) -> Iterator[str]:
-        named = self._kernel.config.raw.get(ROLES[self._role].section) or {}
-        return iter(
-            sorted({ref.name for ref in self._kernel.catalog.ready(self._role)} | (set(named) if ROLES[self._role].many else set()))
-        )
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
-
-
-class _Models:
-    def __init__(self, kernel: Kernel) -> None:
-        self._kernel = kernel
-
-    def load_model(self, selector: str) -> ServedModel:
-        return self._kernel.load_model(selector)
-
-
-class _Runtime:
-    """What an orchestrator gets."""
-
-    def __init__(self, kernel: Kernel) -> None:
-        self._kernel = kernel
-        self.spec, self.journal = kernel.spec, kernel.journal
-
-    def plan(self, pipeline: PipelineConfig, session: Session) -> Plan:
-        kernel = self._kernel
-
-        def resolve(connector: str, query: Query) -> tuple[DatasetVersion, Query]:
-            decision = kernel.decide(session, "data:read", f"dataset:{query.dataset}")
-            live = kernel.connector(connector)
-            return live.resolve(query), oblige(query, decision, type(live))
-
-        def known(fingerprints: Sequence[str]) -> Mapping[str, tuple[str, bool]]:
-            found = self.journal.results(fingerprints)
-            return {one: (result.run_id, not result.files or self.folder(one).is_dir()) for one, result in found.items()}
-
-        planner = Planner(kernel.catalog, kernel.config.root, resolve, known, ModelFactory.modules())
-        return planner.plan(pipeline)
-
-    def perform(self, task: Task) -> Mapping[str, JSON]:
-        from forge_core.worker import perform  # worker imports pipeline and kernel in its own process
-
-        return perform(self._kernel, task)
-
-    def code(self) -> CodeVersion | None:
-        return codeversion.of(self._kernel.config.root)
-
-    def known(self, fingerprints: Sequence[str]) -> Mapping[str, Result]:
-        found = self.journal.results(fingerprints)
-        return {one: result for one, result in found.items() if not result.files or self.folder(one).is_dir()}
-
-    def folder(self, fingerprint: str) -> Path:
-        return self._kernel.project.state / "steps" / current().principal.tenant / fingerprint[:40]
-
-    def progress(self, run_id: str, step: str, fraction: float, message: str) -> None:
-        self._kernel.on_step_progress(run_id, step, fraction, message)
-
-
-class _HubListener(Listener):
-    def __init__(self, hub: Hub) -> None:
-        self._hub = hub
-
-    def run_started(self, run: RunRecord) -> None:
-        self._hub.tell(TrainingHooks.forge_run_started, run=run)
-
-    def run_finished(self, run: RunRecord) -> None:
-        self._hub.tell(TrainingHooks.forge_run_finished, run=run)
-
-    def step_started(self, run_id: str, step: StepRecord) -> None:
-        self._hub.tell(TrainingHooks.forge_step_started, run_id=run_id, step=step)
-
-    def step_finished(self, run_id: str, step: StepRecord) -> None:
-        self._hub.tell(TrainingHooks.forge_step_finished, run_id=run_id, step=step)

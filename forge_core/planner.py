@@ -36,7 +36,10 @@ def query_of(config: PipelineConfig) -> Query:
 
 
 class Planner:
-    """`resolve` gives the version a query would read now, and the query as the acting principal may pose it."""
+    """`resolve` gives the version a query would read now, and the query as the acting principal may pose it.
+
+    `local` maps the project's own models to their modules, `type_of` an instance of forge.yaml to its driver's name.
+    """
 
     def __init__(
         self,
@@ -45,9 +48,10 @@ class Planner:
         resolve: Callable[[str, Query], tuple[DatasetVersion, Query]],
         known: Callable[[Sequence[str]], Mapping[str, tuple[str, bool]]],
         local: Mapping[str, str] | None = None,
+        type_of: Callable[[str, str], str] = lambda role, name: name,
     ) -> None:
         self._catalog, self._root, self._resolve, self._known = catalog, root, resolve, known
-        self._local = local or {}
+        self._local, self._type_of = local or {}, type_of
 
     def plan(self, config: PipelineConfig) -> Plan:
         """`known(fingerprints)` tells for those that have a result its run, and whether its files are still there."""
@@ -81,9 +85,10 @@ class Planner:
 
     def _library(self, role: str, name: str) -> JSON:
         """What stands behind a driver: its distribution's code and version, and the versions of what that requires."""
-        if role == "trainer" and name in self._local:
-            return [role, name, source_digest(self._local[name], self._root)]
-        ref = self._catalog.get(role, name)
+        kind = self._type_of(role, name)
+        if role == "trainer" and kind in self._local:
+            return [role, name, source_digest(self._local[kind], self._root)]
+        ref = self._catalog.get(role, kind)
         package = ref.target.partition(":")[0].partition(".")[0]
         return [role, name, ref.distribution, ref.version, package_digest(package), requirements(ref.distribution)]
 

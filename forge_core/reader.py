@@ -17,7 +17,8 @@ from forge_core.references import Place
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 50
-MAX_NODES = 50_000
+MAX_DIGITS = 1000
+MAX_NODES = 20_000
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _CORE = "tag:yaml.org,2002:"
 _INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
@@ -48,7 +49,7 @@ def read(file: Path, marks: dict[Place, str]) -> dict[str, JSON]:
 def read_text(text: str, name: str, marks: dict[Place, str] | None = None) -> JSON:
     """One YAML document as JSON."""
     try:
-        _refuse_depth(text, name)
+        _refuse_size(text, name)
         node = yaml.compose(text, _LOADER)
     except yaml.MarkedYAMLError as error:
         at = error.problem_mark or error.context_mark
@@ -61,10 +62,12 @@ def read_text(text: str, name: str, marks: dict[Place, str] | None = None) -> JS
     return _Walk(name, marks if marks is not None else {}).value(node, (), 0)
 
 
-def _refuse_depth(text: str, name: str) -> None:
-    """Before anything recursive: a million levels are refused in milliseconds."""
+def _refuse_size(text: str, name: str) -> None:
+    """Before anything recursive or slow: a million levels, or values, are refused in milliseconds."""
     depth = 0
-    for event in yaml.parse(text, _LOADER):
+    for seen, event in enumerate(yaml.parse(text, _LOADER)):
+        if seen > 2 * MAX_NODES:  # a value's beginning and end
+            raise ConfigError(f"{_at(name, event)}: more than {MAX_NODES} values", "a project's file is a page or two")
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > MAX_DEPTH:
@@ -123,6 +126,8 @@ class _Walk:
         if word in _WORDS:
             return _WORDS[word]
         if _INTEGER.fullmatch(text):
+            if len(text) > MAX_DIGITS:
+                raise ConfigError(f"{_at(self._name, node)}: a number of {len(text)} digits", "quote it where it is text")
             return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
         if _FLOAT.fullmatch(text):
             return float(text)

@@ -54,6 +54,7 @@ class Worker:
             pass_fds=(down, up),
             stdin=subprocess.DEVNULL,
             start_new_session=True,
+            env={"OMP_WAIT_POLICY": "PASSIVE", **os.environ},  # threads that wait do not burn the cores of those that work
         )
         os.close(down)
         os.close(up)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from environments import Environment, post, status, wait_until
 
 EXAMPLES = ["flights", "diabetes"]

@@ -6,10 +6,10 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from forge_stranger.connector import JsonLinesConnector
 
 from forge_core.faults import Conflict, ForgeError, InvalidInput, NotFound
 from forge_core.records import Condition, DatasetSpec, Project, Query
+from forge_stranger.connector import JsonLinesConnector
 
 ROWS = [
     {"name": "c", "size": 3, "seen": "2024-05-01T10:00:00"},

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 from attrs import evolve
-from forge_stranger import diary, plugin
 
 from forge_core.faults import InvalidInput
 from forge_core.records import Project, RunRecord
+from forge_stranger import diary, plugin
 
 RUN = RunRecord("run_1", "species", "done", datetime(2026, 1, 1, tzinfo=UTC), (), "default", datetime(2026, 1, 2, tzinfo=UTC))
 

@@ -9,11 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from attrs import evolve
-from forge_stranger.flavor import FILE, CentroidsFlavor
-from forge_stranger.trainer import NearestCentroidTrainer
 
 from forge_core.faults import ConfigError, ForgeError, InvalidInput, UnsafeFormat
 from forge_core.records import DatasetVersion, Evaluation, ModelSpec, Query, TrainedModel, TrainingData
+from forge_stranger.flavor import FILE, CentroidsFlavor
+from forge_stranger.trainer import NearestCentroidTrainer
 
 SPEC = ModelSpec("m", "nearest_centroid", target="kind")
 ROWS = pa.table({"x": [0.0, 1.0, 9.0, 10.0, 20.0, 21.0], "y": [1, 0, 1, 0, 1, 0], "kind": ["a", "a", "b", "b", "c", "c"]})
