@@ -73,6 +73,7 @@ class Policy:
 class Catalog:
     refs: tuple[Ref, ...]
     policy: Policy = Policy()
+    plugins: bool = True
 
     @classmethod
     def scan(cls, policy: Policy | None = None, *, plugins: bool = True, path: list[str] | None = None) -> Catalog:
@@ -83,7 +84,7 @@ class Catalog:
             refs = [ref for ref in refs if ref.distribution == KERNEL]
         counts = Counter((ref.role, ref.name) for ref in refs if ref.state == "ready" and ref.role != "plugin")
         settled = (_settle(ref, refs) if ref.state == "ready" and counts[ref.role, ref.name] > 1 else ref for ref in refs)
-        return cls(tuple(sorted(settled, key=lambda ref: (ref.role, ref.name, ref.distribution))), policy)
+        return cls(tuple(sorted(settled, key=lambda ref: (ref.role, ref.name, ref.distribution))), policy, plugins)
 
     def ready(self, role: str) -> Iterator[Ref]:
         return (ref for ref in self.refs if ref.role == role and ref.state == "ready")
@@ -107,6 +108,8 @@ class Catalog:
 
     def _nearest(self, role: str, name: str) -> str:
         known = KNOWN.get((role, name))
+        if not self.plugins:
+            return "plugins were left out: run it without --no-plugins"
         if known:
             return f"pip install {known}"
         names = sorted({ref.name for ref in self.ready(role)})

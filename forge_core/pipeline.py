@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -218,6 +219,8 @@ def _standard(config: PipelineConfig) -> dict[str, Step]:
 
 def _check(config: PipelineConfig, ordered: Sequence[Step]) -> None:
     for own in config.stages:
+        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", own.name):  # it names a log file
+            raise ConfigError(f"{own.name!r} is no step's name", "letters, digits, _ . -")
         if own.stage not in STAGES:
             raise ConfigError(f"step {own.name!r} is of an unknown stage {own.stage!r}", f"one of {', '.join(STAGES)}")
     seen: set[str] = set()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+
 import yaml
 from attrs import evolve
 from cyclopts import App
@@ -9,6 +12,7 @@ from cyclopts import App
 from forge_core import config, schema
 from forge_core.cli import console
 from forge_core.cli.console import opened, say
+from forge_core.records.data import JSON
 
 app = App(name="config", help="Show, check and describe forge.yaml.")
 
@@ -16,8 +20,8 @@ app = App(name="config", help="Show, check and describe forge.yaml.")
 @app.command
 def show() -> int:
     """The project as it is understood: overlays and --set applied, defaults filled in, references unresolved."""
-    found = _load()
-    say(found.raw, lambda: yaml.safe_dump(dict(found.raw), sort_keys=False, allow_unicode=True).rstrip())
+    shown = hidden(_load().raw)
+    say(shown, lambda: yaml.safe_dump(shown, sort_keys=False, allow_unicode=True).rstrip())
     return 0
 
 
@@ -36,6 +40,22 @@ def schema_() -> int:
     console.options = evolve(console.options, json=True)  # it is JSON either way
     say(schema.build())
     return 0
+
+
+def hidden(value: JSON, key: str = "") -> JSON:
+    """What looks like a secret written out (rather than as `${secret:..}`) is not shown: passwords in URLs, and keys named so."""
+    if isinstance(value, Mapping):
+        return {name: hidden(inner, name) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [hidden(inner, key) for inner in value]
+    if not isinstance(value, str) or value.startswith("${"):
+        return value
+    if _SECRET.search(key):
+        return "***"
+    return re.sub(r"(://[^/:@\s]*:)(?!\$\{)[^/@\s]+@", r"\1***@", value)
+
+
+_SECRET = re.compile(r"(?i)(secret|password|passwd|token|credential|^key$|api_?key|private_?key|access_?key)")
 
 
 def _load() -> config.Config:
