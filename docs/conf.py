@@ -14,7 +14,7 @@ author = "the authors of Forge"
 copyright = "the authors of Forge, under the Apache License 2.0"  # noqa: A001 - Sphinx's name for it
 version = release = __version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "cyclopts.ext.sphinx", "generated"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "generated"]
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 exclude_patterns = ["_build", "_ext"]

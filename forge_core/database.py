@@ -71,7 +71,10 @@ class Database:
         if self._read_only:
             engine = sa.create_engine(f"sqlite:///file:{path}?{_reading(path)}&uri=true", connect_args={"timeout": 30})
         else:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise ForgeError(f"the database's folder cannot be made: {error.strerror}", "look at infrastructure.database.url") from None
             engine = sa.create_engine(self._url, connect_args={"timeout": 30})
         sa.event.listen(engine, "connect", _read_only_pragmas if self._read_only else _pragmas)
         sa.event.listen(engine, "begin", _begin)
@@ -221,10 +224,12 @@ class Database:
         try:
             with self.engine.connect() as connection:
                 yield connection
-        except sa.exc.OperationalError as error:
-            raise ForgeError(f"the database cannot be used: {_first_line(error.orig)}", "look at infrastructure.database.url") from error
-        except sa.exc.NoSuchModuleError as error:
+        except (sa.exc.NoSuchModuleError, ModuleNotFoundError) as error:
             raise ConfigError(f"no database driver: {error}", "pip install 'psycopg[binary]' for postgresql+psycopg://") from error
+        except sa.exc.DatabaseError as error:
+            if type(error) not in (sa.exc.DatabaseError, sa.exc.OperationalError):  # an integrity error is its writer's to handle
+                raise
+            raise ForgeError(f"the database cannot be used: {_first_line(error.orig)}", "look at infrastructure.database.url") from error
 
 
 def _reading(path: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import secrets
 from pathlib import Path
 
@@ -40,6 +41,11 @@ def write_atomically(path: Path, data: bytes, mode: int = 0o644) -> None:
         beside.unlink(missing_ok=True)
         raise
     sync(path.parent)
+
+
+def folder_name(name: str) -> str:
+    """A tenant's name, or anybody's, as one folder's: itself where it is plain and lower-case, else a digest of it."""
+    return name if re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,63}", name) else "~" + hashlib.sha256(name.encode()).hexdigest()[:40]
 
 
 def file_digest(path: Path) -> str:

@@ -7,7 +7,8 @@ and replaced cannot write when it wakes.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,7 +16,7 @@ import sqlalchemy as sa
 from attrs import frozen
 
 from forge_core.database import Database
-from forge_core.faults import Conflict, NotFound
+from forge_core.faults import Cancelled, Conflict, NotFound
 from forge_core.operations import current, describe
 from forge_core.processes import known_dead
 from forge_core.records.data import JSON
@@ -112,15 +113,12 @@ class Journal:
         return from_json(row["plan"], Plan)
 
     def note(self, run_id: str, owner: str, steps: Sequence[tuple[int, StepRecord, bool]], state: str = "running", error: str = "") -> None:
-        """Commit steps (position, record, whether it left files) and the run's state, all or nothing, while `owner` owns it."""
-        now = datetime.now(UTC)
+        """Commit steps (position, record, whether it left files) and the run's state, all or nothing, while `owner` owns it.
+
+        `Conflict` where it does not any more; `Cancelled` where the run shall go on, and somebody asked it not to.
+        """
         with self._database.transaction() as connection:
-            held = connection.execute(
-                _HOLD, {"b_run": run_id, "b_owner": owner, "b_lease": time.time() + self.lease, "b_state": state, "b_error": error,
-                        "b_ended": now.isoformat() if state in TERMINAL else None}
-            ).rowcount  # fmt: skip
-            if not held:
-                raise Conflict(f"run {run_id} has another owner now", "this process was paused for longer than its lease")
+            self._hold(connection, run_id, owner, state, error)
             if steps:
                 connection.execute(
                     _STEP, [{"b_run": run_id, "b_position": position, **_columns(step, files)} for position, step, files in steps]
@@ -132,6 +130,29 @@ class Journal:
                 self._listener.step_finished(run_id, step)
         if state in TERMINAL:
             self._listener.run_finished(self.run(run_id))
+
+    @contextmanager
+    def held(self, run_id: str, owner: str) -> Iterator[None]:
+        """Do something that only the owner may: no other process can take the run meanwhile."""
+        with self._database.transaction() as connection:
+            self._hold(connection, run_id, owner)
+            yield
+
+    def _hold(self, connection: sa.Connection, run_id: str, owner: str, state: str = "running", error: str = "") -> None:
+        ended = datetime.now(UTC).isoformat() if state in TERMINAL else None
+        mine = {
+            "b_run": run_id,
+            "b_owner": owner,
+            "b_lease": time.time() + self.lease,
+            "b_state": state,
+            "b_error": error,
+            "b_ended": ended,
+        }
+        row = connection.execute(_HOLD, mine).first()
+        if row is None:
+            raise Conflict(f"run {run_id} has another owner now", "this process was paused for longer than its lease")
+        if row.cancel and state == "running":
+            raise Cancelled(f"run {run_id} was cancelled", f"forge runs resume {run_id}")
 
     def beat(self, run_id: str, owner: str) -> None:
         """Prolong the lease."""
@@ -228,6 +249,7 @@ _HOLD = (
     RUNS.update()
     .where(RUNS.c.run_id == sa.bindparam("b_run"), RUNS.c.owner == sa.bindparam("b_owner"))
     .values(lease=sa.bindparam("b_lease"), state=sa.bindparam("b_state"), error=sa.bindparam("b_error"), ended_at=sa.bindparam("b_ended"))
+    .returning(RUNS.c.cancel)
 )
 _STEP = STEPS.update().where(STEPS.c.run_id == sa.bindparam("b_run"), STEPS.c.position == sa.bindparam("b_position")).values(**_NOTE)
 

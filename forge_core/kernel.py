@@ -358,7 +358,9 @@ class Kernel:
         if kind in resources:
             return resources[kind]()
         if get_origin(kind) is not None and isinstance(get_origin(kind), type) and issubclass(get_origin(kind), Mapping):
-            return DriversByName(self, get_args(kind)[1].role)
+            contract = get_args(kind)[1]
+            if contract in CONTRACTS.values():
+                return DriversByName(self, contract.role)
         role = next((name for name, contract in CONTRACTS.items() if contract is kind), None)
         if role is None:
             raise ConfigError(

@@ -106,6 +106,9 @@ class TrainingOrchestrator(Orchestrator):
                     execution.failed(position, started, error)
                     raise
                 time.sleep(delay(policy, attempt))
+            except BaseException as error:  # Ctrl-C, or an exit in a step that runs in place
+                execution.failed(position, started, ForgeError(f"ended by {type(error).__name__}"))
+                raise
             else:
                 execution.ended(position, planned, (outputs, files), attempt=attempt, started=started)
                 return
@@ -120,8 +123,9 @@ class TrainingOrchestrator(Orchestrator):
             files = work.exists()
             if files:  # bytes first, then the row that names them
                 sync_tree(work)
-                shutil.rmtree(final, ignore_errors=True)
-                os.rename(work, final)
+                with self._runtime.journal.held(run_id, execution.owner):
+                    shutil.rmtree(final, ignore_errors=True)
+                    os.rename(work, final)
             return outputs, files
         finally:
             shutil.rmtree(work, ignore_errors=True)
@@ -171,8 +175,8 @@ class _Execution:
     """One execution of a plan: what has ended, and one commit for a step's end with the next one's start."""
 
     def __init__(self, runtime: Runtime, run_id: str, owner: str, plan: Plan) -> None:
-        self.run_id = run_id
-        self._journal, self._owner, self._plan, self._runtime = runtime.journal, owner, plan, runtime
+        self.run_id, self.owner = run_id, owner
+        self._journal, self._plan, self._runtime = runtime.journal, plan, runtime
         done = {step.name: step for step in runtime.journal.run(run_id).steps if step.state == "done"}
         self._outputs: dict[str, Mapping[str, JSON]] = {name: step.outputs for name, step in done.items()}
         self._prints = {planned.step.name: planned.fingerprint for planned in plan.steps}
@@ -183,12 +187,12 @@ class _Execution:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _trace: object) -> None:
         if error is None:
-            self._journal.note(self.run_id, self._owner, self._waiting, "done")
+            self._journal.note(self.run_id, self.owner, self._waiting, "done")
             return
         state = "cancelled" if isinstance(error, Cancelled | KeyboardInterrupt) else "failed"
         cause = error.cause if isinstance(error, ForgeError) else type(error).__name__
         try:
-            self._journal.note(self.run_id, self._owner, self._waiting, state, cause)
+            self._journal.note(self.run_id, self.owner, self._waiting, state, cause)
         except ForgeError as other:
             error.add_note(f"and it could not be recorded: {other}")
 
@@ -200,7 +204,7 @@ class _Execution:
 
     def started(self, position: int, planned: Planned, attempt: int) -> StepRecord:
         record = StepRecord(planned.step.name, planned.step.stage, "running", planned.fingerprint, attempt, False, {}, datetime.now(UTC))
-        self._journal.note(self.run_id, self._owner, [*self._waiting, (position, record, False)])
+        self._journal.note(self.run_id, self.owner, [*self._waiting, (position, record, False)])
         self._waiting = []
         return record
 

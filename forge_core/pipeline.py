@@ -103,10 +103,9 @@ class PipelineBuilder:
         """Add a step of one's own: an importable function; its arguments are found by name (see `forge_core.worker.perform`)."""
         said: Mapping[str, Any] = getattr(function, "__forge_step__", {})
         phase = stage.value if isinstance(stage, PipelineStage) else stage
-        self._steps = (
-            *self._steps,
-            Step(said.get("name", function.__name__), phase, target_of(function), parameters, timeout=said.get("timeout")),
-        )
+        target = target_of(function)
+        own = Step(said.get("name", function.__name__), phase, target, parameters, timeout=said.get("timeout"))
+        self._steps = (*self._steps, own)
         return self
 
     def with_options(
@@ -190,8 +189,9 @@ def steps(config: PipelineConfig) -> tuple[Step, ...]:
             ordered.append(evolve(standard[stage], needs=before))
         for own in config.stages:
             if own.stage == stage:
+                bounded = own.timeout is not None or config.timeout is not None  # only a process can be ended
                 needs = own.needs or tuple(one.name for one in ordered)
-                ordered.append(evolve(own, needs=needs, isolation="process" if own.timeout is not None else own.isolation))
+                ordered.append(evolve(own, needs=needs, isolation="process" if bounded else own.isolation))
     _check(config, ordered)
     return tuple(ordered)
 

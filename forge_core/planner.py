@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.util
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution
@@ -129,55 +130,69 @@ def package_digest(package: str) -> str:
     return sha.hexdigest()
 
 
-@cache
 def _file_digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "0" * 64
+    """Kept as long as the file keeps its time and size: a notebook edits its modules between two plans."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return "0" * 64
+    return _digest_at(path, stat.st_mtime_ns, stat.st_size)
+
+
+@cache
+def _digest_at(path: Path, _time: int, _size: int) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def source_digest(module: str, root: Path) -> str:
-    """Of a module's source and of what it imports from the project, found without importing it."""
+    """Of a module's source and of what it imports from the project, found without importing anything."""
     if module.partition(".")[0] == "forge_core":
         return package_digest("forge_core")
     sha = hashlib.sha256()
-    for path in sorted(_project_sources(module, root)):
+    for path in sorted(_sources(module, root)):
         sha.update(bytes.fromhex(_file_digest(path)))
     return sha.hexdigest()
 
 
-def _project_sources(module: str, root: Path) -> set[Path]:
+def _sources(module: str, root: Path) -> set[Path]:
+    """The files of a project's module and of all that it imports from the project; of an installed one, its own."""
     found: set[Path] = set()
     waiting = [module]
     while waiting:
-        origin = _origin(waiting.pop())
-        if origin is None or origin in found:
-            continue
-        found.add(origin)
-        if root in origin.parents:
-            waiting.extend(_imports(origin))
-    return found if len(found) < 2 else {path for path in found if root in path.parents} or found
+        for path in _files(waiting.pop(), root):
+            if path not in found:
+                found.add(path)
+                waiting.extend(_imports(path, root))
+    return found or set(_installed(module))
 
 
-def _origin(module: str) -> Path | None:
-    try:
-        spec = importlib.util.find_spec(module)
-    except (ImportError, ValueError, AttributeError):
-        return None
-    return Path(spec.origin) if spec is not None and spec.origin and spec.origin.endswith(".py") else None
+def _files(module: str, folder: Path) -> Iterator[Path]:
+    """A module's file below a folder, after the `__init__` of each package on the way to it."""
+    for part in module.split("."):
+        folder = folder / part
+        yield from (path for path in (folder / "__init__.py", folder.with_name(f"{part}.py")) if path.is_file())
 
 
-@cache
-def _imports(path: Path) -> Sequence[str]:
+def _installed(module: str) -> Iterator[Path]:
+    top = importlib.util.find_spec(module.partition(".")[0])  # of a top level alone: a deeper one would import its parents
+    for place in sys.path if top is None or not top.origin else [str(Path(top.origin).parents[1 if top.submodule_search_locations else 0])]:
+        yield from _files(module, Path(place))
+
+
+def _imports(path: Path, root: Path) -> Iterator[str]:
+    """Names that may be modules: `from a import b` gives a and a.b, a relative one is made absolute."""
     try:
         tree = ast.parse(path.read_bytes())
     except SyntaxError:
-        return ()
-    names: list[str] = []
+        return
+    package = path.parent.relative_to(root).parts
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            names.extend(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names.append(node.module)
-    return tuple(names)
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = [*package[: len(package) - node.level + 1], *filter(None, [node.module])] if node.level else [node.module or ""]
+            yield ".".join(base)
+            yield from (".".join([*base, alias.name]) for alias in node.names)
 
 
 @cache

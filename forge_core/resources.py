@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from forge_core import codeversion
 from forge_core.contracts.flavor import ServedModel
 from forge_core.factory import ModelFactory
+from forge_core.files import folder_name
 from forge_core.hookspecs import TrainingHooks
 from forge_core.hub import Hub
 from forge_core.journal import Listener, Result
@@ -90,7 +91,7 @@ class KernelRuntime:
         return {one: result for one, result in found.items() if not result.files or self.folder(one).is_dir()}
 
     def folder(self, fingerprint: str) -> Path:
-        return self._steps / current().principal.tenant / fingerprint[:40]
+        return self._steps / folder_name(current().principal.tenant) / fingerprint[:40]
 
     def progress(self, run_id: str, step: str, fraction: float, message: str) -> None:
         self._kernel.on_step_progress(run_id, step, fraction, message)

@@ -82,7 +82,7 @@ class Worker:
     ) -> Mapping[str, JSON]:
         """Do a task; raises what it raised, or how its process ended. `cancelled` is asked every half second."""
         self._send({"task": to_json(task), "log": str(log)})
-        ends = time.monotonic() + timeout if timeout is not None else None
+        ends: float | None = None
         while True:
             try:
                 line = self._lines.get(timeout=0.5)
@@ -102,6 +102,9 @@ class Worker:
                 return outputs
             if "error" in said:
                 raise _error(said["error"])
+            if "started" in said:  # the time it took to import libraries is not the step's
+                ends = time.monotonic() + timeout if timeout is not None else None
+                continue
             progress(said["progress"], said["message"])
 
     def close(self) -> None:
@@ -196,6 +199,7 @@ def main() -> None:
         while True:
             said = json.loads(lines.get())
             _log_into(Path(said["log"]))
+            answer({"started": True})
             answer(_answered(kernel, from_json(said["task"], Task)))
 
 

@@ -6,6 +6,7 @@ Installed plugins are denied, so that these tests need none of them and prove th
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import subprocess
 import sys
@@ -13,12 +14,14 @@ from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import distributions
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
 import pytest
 from attrs import frozen
 
 from forge_core import Kernel
 from forge_core.catalog import read_head
+from forge_core.cli import app
 from forge_core.factory import ModelFactory
 
 INSTALLED = ",".join(
@@ -63,7 +66,9 @@ class Site:
         info = self.folder / f"{name.replace('-', '_')}-{version}.dist-info"
         info.mkdir(parents=True)
         wanted = "".join(f"Requires-Dist: {one}\n" for one in requires)
-        info.joinpath("METADATA").write_text(f"Metadata-Version: 2.4\nName: {name}\nVersion: {version}\nSummary: About {name}.\n{wanted}\n# README")
+        info.joinpath("METADATA").write_text(
+            f"Metadata-Version: 2.4\nName: {name}\nVersion: {version}\nSummary: About {name}.\n{wanted}\n# README"
+        )
         info.joinpath("entry_points.txt").write_text(
             "".join(
                 f"[{group}]\n" + "".join(f"{key} = {target}\n" for key, target in said.items()) for group, said in (entries or {}).items()
@@ -122,6 +127,31 @@ def open_kernel(project: Callable[..., Path]) -> Iterator[Callable[..., Kernel]]
 @pytest.fixture
 def kernel(open_kernel: Callable[..., Kernel]) -> Kernel:
     return open_kernel()
+
+
+@frozen
+class Said:
+    """What a command line ended with."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def command(capfd: pytest.CaptureFixture[str]) -> Callable[..., Said]:
+    """The command line in this process."""
+
+    def run(*argv: str) -> Said:
+        capfd.readouterr()
+        code = app.run(argv)
+        return Said(code, *capfd.readouterr())
+
+    return run
 
 
 @pytest.fixture

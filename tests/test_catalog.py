@@ -141,7 +141,11 @@ def test_a_mistyped_name_is_answered_with_the_nearest_and_a_strange_one_with_wha
         Catalog.scan().get("trainer", "zzz")
     with pytest.raises(ConfigError) as none:
         Catalog(()).get("trainer", "zzz")
-    assert (near.value.remedy, strange.value.remedy, none.value.remedy) == ("did you mean 'forest'?", "installed: forest", "installed: none")
+    assert (near.value.remedy, strange.value.remedy, none.value.remedy) == (
+        "did you mean 'forest'?",
+        "installed: forest",
+        "installed: none",
+    )
 
 
 def test_without_plugins_only_the_kernels_own_are_there(fake_distribution):

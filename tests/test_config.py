@@ -135,7 +135,9 @@ def test_an_unknown_environment_names_the_known_ones(project):
 
 
 def test_lists_without_names_are_replaced(project):
-    text = "models: [{name: a, type: t, evaluation: {metrics: [x, y]}}]\nenvironments: {e: {models: [{name: a, evaluation: {metrics: [z]}}]}}"
+    text = (
+        "models: [{name: a, type: t, evaluation: {metrics: [x, y]}}]\nenvironments: {e: {models: [{name: a, evaluation: {metrics: [z]}}]}}"
+    )
     assert load(text, project, environment="e").document.models[0].evaluation.metrics == ("z",)
 
 
@@ -192,12 +194,20 @@ def test_a_wrong_set_says_so(project, text, cause):
     ("text", "cause", "remedy"),
     [
         ("projet: {name: x}", "forge.yaml:1:1: projet: unknown key 'projet'", "did you mean 'project'?"),
-        ("infrastructure:\n  registery: {}", "forge.yaml:2:3: infrastructure.registery: unknown key 'registery'", "did you mean 'registry'?"),
+        (
+            "infrastructure:\n  registery: {}",
+            "forge.yaml:2:3: infrastructure.registery: unknown key 'registery'",
+            "did you mean 'registry'?",
+        ),
         ("models:\n  - name: a\n    typ: b", "forge.yaml:3:5: models.0.typ: unknown key 'typ'", "did you mean 'type'?"),
         ("pipeline:\n  timeout: soon", "forge.yaml:2:3: pipeline.timeout: expected a number, got 'soon'", "forge config schema"),
         ("project: [a]", "forge.yaml:1:1: project: expected a mapping, got a list", "forge config schema"),
         ("infrastructure: 5", "forge.yaml:1:1: infrastructure: expected a mapping, got 5", "forge config schema"),
-        ("infrastructure: {registry: sql}", "forge.yaml:1:18: infrastructure.registry: expected a mapping, got 'sql'", "forge config schema"),
+        (
+            "infrastructure: {registry: sql}",
+            "forge.yaml:1:18: infrastructure.registry: expected a mapping, got 'sql'",
+            "forge config schema",
+        ),
         ("plugins: {deny: forge-lake}", "forge.yaml:1:11: plugins.deny: expected a list, got 'forge-lake'", "forge config schema"),
         ("connectors: {raw: lake}", "forge.yaml:1:14: connectors.raw: expected a mapping, got 'lake'", "forge config schema"),
     ],

@@ -39,7 +39,9 @@ HOOKS = {
         "ask": ("forge_commands", "forge_health_checks", "forge_resources"),
     },
 }
-SPECS = {name: spec for subject in SUBJECTS for name, spec in vars(subject).items() if name.startswith("forge_") for spec in [spec.__func__]}
+SPECS = {
+    name: spec for subject in SUBJECTS for name, spec in vars(subject).items() if name.startswith("forge_") for spec in [spec.__func__]
+}
 GATHERED = {"forge_commands": records.Command, "forge_health_checks": records.HealthCheck, "forge_resources": records.Resource}
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 VERSION = records.DatasetVersion("payroll", "1", "d1")
@@ -101,7 +103,10 @@ def example(name: str) -> object:
     """The implementation that the spec's docstring shows."""
     _before, found, block = inspect.getdoc(SPECS[name]).partition("Example::\n\n")
     assert found, f"{name} has no example"
-    made: dict[str, object] = {"hookimpl": hookimpl, **{one: getattr(records, one) for one in ("Refusal", "Command", "HealthCheck", "Resource")}}
+    made: dict[str, object] = {
+        "hookimpl": hookimpl,
+        **{one: getattr(records, one) for one in ("Refusal", "Command", "HealthCheck", "Resource")},
+    }
     exec(dedent(block), made)
     return made[name]
 
@@ -109,7 +114,8 @@ def example(name: str) -> object:
 def test_the_hooks_are_those_of_the_table():
     said = {
         subject.__name__.removesuffix("Hooks"): {
-            way: tuple(name for name in vars(subject) if name.startswith("forge_") and kind(SPECS[name]) == way) for way in ("tell", "gate", "ask")
+            way: tuple(name for name in vars(subject) if name.startswith("forge_") and kind(SPECS[name]) == way)
+            for way in ("tell", "gate", "ask")
         }
         for subject in SUBJECTS
     }
@@ -164,9 +170,7 @@ def test_the_kernel_calls_every_hook_of_its_own(name):
     assert users, f"{name} is documented and nobody calls it"
 
 
-def test_every_hook_is_in_the_documentation():
-    pages = Path(forge_core.__file__).parents[1] / "docs" / "plugins"
-    if not pages.is_dir():
-        pytest.skip("the documentation is not in this checkout")
-    text = "\n".join(path.read_text() for path in pages.rglob("*.md"))
-    assert [name for name in SPECS if name not in text] == []
+def test_the_documentation_reads_the_hooks_from_their_specs():
+    docs = Path(forge_core.__file__).parents[1] / "docs"
+    assert ".. automodule:: forge_core.hookspecs" in (docs / "plugins" / "hooks.md").read_text()
+    assert "undoc-members" in (docs / "conf.py").read_text()  # the classes that hold the specs say nothing themselves

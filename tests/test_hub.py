@@ -148,7 +148,9 @@ def test_local_modules_are_heard_and_faulted_like_a_distributions(fake_distribut
     opened = hub(local=("local_well", "local_ill"))
     started(opened)
     assert sys.modules["local_well"].heard == ["train"]
-    assert [(fault.distribution, fault.remedy) for fault in opened.faults] == [("local_ill", "mend local_ill, or take it out of plugins.local")]
+    assert [(fault.distribution, fault.remedy) for fault in opened.faults] == [
+        ("local_ill", "mend local_ill, or take it out of plugins.local")
+    ]
 
 
 # ---- required distributions
@@ -191,7 +193,9 @@ def test_a_listener_that_raises_is_a_fault_once_and_silences_nobody(fake_distrib
 
 
 def test_a_listener_that_is_a_generator_is_run_to_its_end_and_isolated(fake_distribution):
-    fake_distribution.plugin("forge-generator", HEARS.replace("heard.append(command)", "yield\n    heard.append(command)\n    raise ValueError('late')"))
+    fake_distribution.plugin(
+        "forge-generator", HEARS.replace("heard.append(command)", "yield\n    heard.append(command)\n    raise ValueError('late')")
+    )
     opened = hub()
     started(opened)
     assert sys.modules["forge_generator"].heard == ["train"]
@@ -316,7 +320,9 @@ def test_one_refusal_is_enough_and_all_reasons_are_told(fake_distribution):
     assert sorted(caught.value.cause.split("; ")) == ["forge-a: closed", "forge-c: ann is unknown"]
 
 
-@pytest.mark.parametrize("answer", ["raise ValueError('down')", "raise SystemExit", "return False", "return True", "return 'no'", "yield None"])
+@pytest.mark.parametrize(
+    "answer", ["raise ValueError('down')", "raise SystemExit", "return False", "return True", "return 'no'", "yield None"]
+)
 def test_an_exception_or_anything_that_is_no_refusal_refuses(fake_distribution, answer):
     fake_distribution.plugin("forge-gate", gating(answer))
     with pytest.raises(Refused, match=r"forge-gate: forge_authorize (failed|gave)") as caught:

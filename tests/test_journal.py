@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
 import pytest
+from attrs import evolve
 
 from forge_core.database import Database
 from forge_core.faults import Conflict, NotFound
-from forge_core.journal import Journal, Listener
+from forge_core.journal import Journal, Listener, Result
 from forge_core.operations import acting_as
 from forge_core.processes import known_dead, me
 from forge_core.records import PipelineConfig, Plan, Planned, Principal, RunRecord, Session, Step, StepRecord
@@ -88,20 +89,32 @@ def test_steps_and_the_end_are_noted_and_told_after_their_commit(journal, told):
 
 def test_a_finished_step_is_found_by_its_fingerprint_and_a_failed_one_is_not(journal):
     owner = me()
-    assert journal.result("print-a") is None
+    assert journal.results(["print-a"]) == {}
     journal.begin("run_1", PLAN, owner)
     journal.note("run_1", owner, [(0, step("a", "done", outputs={"n": 1}), True), (1, step("b", "failed"), False)])
-    assert journal.result("print-a") == ("run_1", {"n": 1}, True)
-    assert journal.result("print-b") is None
+    assert journal.results(["print-a", "print-b", "print-c"]) == {"print-a": Result("run_1", {"n": 1}, True)}
+
+
+def test_of_several_results_the_newest_that_was_computed_is_found(journal):
+    for number, cached in enumerate((False, False, True)):
+        journal.begin(f"run_{number}", PLAN, owner := me())
+        journal.note(f"run_{number}", owner, [(0, evolve(step("a", "done", outputs={"n": number}), cached=cached), False)], "done")
+    assert journal.results(["print-a"])["print-a"].run_id == "run_1"
+
+
+def test_a_thousand_fingerprints_are_looked_up(journal):
+    journal.begin("run_1", PLAN, owner := me())
+    journal.note("run_1", owner, [(0, step("a", "done"), False)])
+    assert set(journal.results([*(f"x{number}" for number in range(1000)), "print-a"])) == {"print-a"}
 
 
 def test_a_result_belongs_to_its_tenant(journal):
     with acting_as(Session(Principal("ann", (), "acme"), "r")):
         journal.begin("run_1", PLAN, owner := me())
         journal.note("run_1", owner, [(0, step("a", "done"), False)], "done")
-        assert journal.result("print-a") is not None
+        assert set(journal.results(["print-a"])) == {"print-a"}
         assert [run.run_id for run in journal.runs()] == ["run_1"]
-    assert journal.result("print-a") is None
+    assert journal.results(["print-a"]) == {}
     assert journal.runs() == ()
     with pytest.raises(NotFound):
         journal.run("run_1")
@@ -151,7 +164,10 @@ def test_who_lost_its_run_writes_nothing_more(journal, told):
     journal.take("run_1", mine := me())
     before = journal.run("run_1")
     told.lines.clear()
-    assert raises_conflict(lambda: journal.note("run_1", ELSEWHERE, [(0, step("a", "done"), False)], "done")) == "run run_1 has another owner now"
+    assert (
+        raises_conflict(lambda: journal.note("run_1", ELSEWHERE, [(0, step("a", "done"), False)], "done"))
+        == "run run_1 has another owner now"
+    )
     journal.beat("run_1", ELSEWHERE)
     assert journal.run("run_1") == before
     assert told.lines == []

@@ -176,7 +176,10 @@ def test_a_mutation_is_authorized_then_gated_then_called_then_told(guarded):
 
 def test_who_is_not_authorized_reaches_no_gate_and_no_driver(guarded):
     ledger, trail, _kernel = guarded()
-    with acting_as(Session(Principal("mallory", ("user",)), "req_2")), pytest.raises(Refused, match="mallory may not entry:add on entry:a: not you"):
+    with (
+        acting_as(Session(Principal("mallory", ("user",)), "req_2")),
+        pytest.raises(Refused, match="mallory may not entry:add on entry:a: not you"),
+    ):
         ledger.add("a")
     assert trail == ["authorize mallory entry:add entry:a"]
 
@@ -299,7 +302,9 @@ def test_while_a_required_plugin_is_faulty_nothing_changes_and_everything_is_rea
     assert ledger.names() == []
 
 
-@pytest.mark.parametrize("source", ["raise SystemExit", "class Recording: pass", "from forge_core.contracts import AuthProvider as Recording"])
+@pytest.mark.parametrize(
+    "source", ["raise SystemExit", "class Recording: pass", "from forge_core.contracts import AuthProvider as Recording"]
+)
 def test_while_the_auth_driver_is_faulty_nothing_changes_and_everything_is_readable(open_kernel, fake_distribution, source):
     fake_distribution.add("forge-recording", "3.1", {"forge.auth": {"recording": "recording_auth:Recording"}}, recording_auth=source)
     kernel = open_kernel("infrastructure: {auth: {type: recording}}")
@@ -354,7 +359,9 @@ def test_the_table_of_operations_is_the_table_of_permissions():
     assert {role for role, _ in table} == set(ROLES) - {"auth", "secrets"}
     for _role, found in table:
         noun, colon, verb = found.action.partition(":")
-        assert noun and colon and verb
+        assert noun
+        assert colon
+        assert verb
         assert found.resource, found.method
 
 
@@ -406,13 +413,23 @@ def test_drivers_made_per_use_are_guarded(full_kernel):
 
 
 def test_the_kernels_own_names_for_drivers_are_guarded(full_kernel):
-    for one in (full_kernel.registry, full_kernel.tracker, full_kernel.deployer, full_kernel.monitor, full_kernel.orchestrator, full_kernel.notifier("full"), full_kernel.connector("full")):
+    for one in (
+        full_kernel.registry,
+        full_kernel.tracker,
+        full_kernel.deployer,
+        full_kernel.monitor,
+        full_kernel.orchestrator,
+        full_kernel.notifier("full"),
+        full_kernel.connector("full"),
+    ):
         assert repr(one).startswith("<guarded")
 
 
 def test_the_collaborators_of_a_driver_are_guarded(full_kernel):
     mine = bare(full_kernel.deployer).mine
-    assert [repr(one) for one in mine[:5]] == [f"<guarded Full{name}>" for name in ("ModelRegistry", "ExperimentTracker", "Monitor", "SecretStore", "Flavor")]
+    assert [repr(one) for one in mine[:5]] == [
+        f"<guarded Full{name}>" for name in ("ModelRegistry", "ExperimentTracker", "Monitor", "SecretStore", "Flavor")
+    ]
     assert repr(mine[5]).startswith("<guarded")
 
 
@@ -472,6 +489,7 @@ def test_an_operation_that_cannot_give_a_hook_its_arguments_is_refused_where_it_
         def one(self, selector): ...
 
     with pytest.raises(TypeError, match="cannot give forge_metrics_logged"):
+
         @operation("a:b", tells=TrainingHooks.forge_metrics_logged)
         def two(self, run_id): ...
 
@@ -513,6 +531,18 @@ def test_a_masked_column_may_not_stand_in_a_condition():
 
 
 def test_every_contract_is_exported():
-    exported = (DataSourceConnector, Deployer, DeploymentStrategy, ExperimentTracker, Flavor, ModelRegistry, Monitor, Notifier, Orchestrator, Trainer, Transformation)
+    exported = (
+        DataSourceConnector,
+        Deployer,
+        DeploymentStrategy,
+        ExperimentTracker,
+        Flavor,
+        ModelRegistry,
+        Monitor,
+        Notifier,
+        Orchestrator,
+        Trainer,
+        Transformation,
+    )
     assert {*exported, AuthProvider, SecretStore} == set(CONTRACTS.values())
     assert isinstance(CONTRACTS, Mapping)

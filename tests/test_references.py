@@ -10,7 +10,10 @@ from forge_core.references import Resolved, interpolate
 
 def test_the_environment_is_read_anywhere_in_a_value(monkeypatch):
     monkeypatch.setenv("HOST", "db")
-    assert interpolate({"url": "pg://${env:HOST}:${env:PORT:-5432}/x", "n": [1, "${env:HOST}"]}) == {"url": "pg://db:5432/x", "n": [1, "db"]}
+    assert interpolate({"url": "pg://${env:HOST}:${env:PORT:-5432}/x", "n": [1, "${env:HOST}"]}) == {
+        "url": "pg://db:5432/x",
+        "n": [1, "db"],
+    }
 
 
 def test_what_came_from_a_reference_is_told_apart_and_what_did_not_is_untouched(monkeypatch):

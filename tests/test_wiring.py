@@ -161,7 +161,9 @@ def test_a_driver_without_settings_takes_none():
     assert caught.value.remedy == "take 'depth' out"
 
 
-@pytest.mark.parametrize(("cls", "expected"), [(WithSettings, WithSettings.Settings), (Child, WithSettings.Settings), (Deeper, Deeper.Settings), (Plain, None)])
+@pytest.mark.parametrize(
+    ("cls", "expected"), [(WithSettings, WithSettings.Settings), (Child, WithSettings.Settings), (Deeper, Deeper.Settings), (Plain, None)]
+)
 def test_nested_settings_are_found_along_the_classes_bases(cls, expected):
     assert settings_class(cls) is expected
 
@@ -254,7 +256,13 @@ ENTRIES = {
     "forge.registries": {"circle": "wired:Registry"},
     "forge.trackers": {"plain": "wired:Tracker"},
     "forge.deployers": {"circle": "wired:Serving", "lonely": "wired:Lonely", "odd": "wired:Odd", "loud": "wired:Loud"},
-    "forge.flavors": {"a": "wired:A", "partly": "wired:Partly", "function": "wired:function", "alien": "wired:Registry", "gone": "wired:Gone"},
+    "forge.flavors": {
+        "a": "wired:A",
+        "partly": "wired:Partly",
+        "function": "wired:function",
+        "alien": "wired:Registry",
+        "gone": "wired:Gone",
+    },
 }
 
 

@@ -1,21 +1,30 @@
 """Tables that are read from the code when the documentation is built.
 
 `forge-operations` is the table of all operations, which is the table of all permissions; `forge-roles` says how each role is chosen in
-forge.yaml and which drivers of this repository play it.
+forge.yaml and which drivers of this repository play it; `forge-commands` is the help of every command.
 """
 
 from __future__ import annotations
 
+import io
+import re
 from collections.abc import Iterable, Sequence
 
+import attrs
+from cyclopts import App
 from docutils import nodes
+from rich.console import Console
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from forge_core.catalog import Catalog
+from forge_core.cli.app import assemble
 from forge_core.contracts import CONTRACTS
+from forge_core.document import Document
 from forge_core.operations import permissions
-from forge_core.roles import ROLES
+from forge_core.roles import ROLES, Role
+
+_EVERYWHERE = re.compile(r"╭─ Everywhere.*?╰─+╯", re.DOTALL)  # the same for every command: the page says it once
 
 
 class Operations(SphinxDirective):
@@ -37,14 +46,38 @@ class Roles(SphinxDirective):
         rows = [
             (
                 role.name,
-                role.section + (".<name>" if role.many else ""),
+                _key(role),
                 role.group,
                 role.default or "",
                 ", ".join(ref.name for ref in catalog.ready(role.name)),
             )
             for role in ROLES.values()
         ]
-        return [_table(("role", "key of forge.yaml", "entry-point group", "default", "drivers"), rows, codes={1, 2, 3, 4})]
+        return [_table(("role", "key of forge.yaml", "entry-point group", "default", "drivers"), rows, codes={2, 3, 4})]
+
+
+class Commands(SphinxDirective):
+    """The help of every command, those of installed plugins among them; a section for each command."""
+
+    def run(self) -> list[nodes.Node]:
+        app = assemble(Catalog.scan().ready("command"))
+        return [self._section(app, (name,)) for name in app if not name.startswith("-")]
+
+    def _section(self, app: App, words: tuple[str, ...]) -> nodes.section:
+        title = " ".join(("forge", *words))
+        section = nodes.section("", nodes.title("", title), ids=[nodes.make_id(title)], names=[nodes.fully_normalize_name(title)])
+        shown = io.StringIO()
+        app.help_print(list(words), console=Console(file=shown, width=100, no_color=True))
+        section += nodes.literal_block("", _EVERYWHERE.sub("", shown.getvalue()).strip(), language="text")
+        command = app[words[0]] if len(words) == 1 else None
+        section += [self._section(app, (*words, name)) for name in (command or ()) if not name.startswith("-")]
+        return section
+
+
+def _key(role: Role) -> str:
+    if not role.many:
+        return f"infrastructure.{role.section}"
+    return f"{role.section}.<name>" if role.section in attrs.fields_dict(Document) else "named where it is used"
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], codes: set[int]) -> nodes.table:
@@ -63,6 +96,7 @@ def _row(cells: Iterable[nodes.Node]) -> nodes.row:
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
+    app.add_directive("forge-commands", Commands)
     app.add_directive("forge-operations", Operations)
     app.add_directive("forge-roles", Roles)
     return {"parallel_read_safe": True}

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from forge_core.contracts.monitor import Monitor
 from forge_core.faults import ConfigError, InvalidInput
+from forge_core.files import folder_name
 from forge_core.operations import current
 from forge_core.records.data import JSON, ArrowStream
 from forge_core.records.project import Project
@@ -43,14 +44,14 @@ class LogMonitor(Monitor):
                 self._timer.start()
 
     def feedback(self, request_id: str, label: JSON) -> None:
-        self._append(current().principal.tenant, "feedback", [{"at": _now(), "request_id": request_id, "label": label}])
+        self._append(current().principal.tenant, "requests.feedback", [{"at": _now(), "request_id": request_id, "label": label}])
 
     def report(self, endpoint: str, window: timedelta) -> Mapping[str, JSON]:
         """Requests and latency quantiles (ms) of each version within the window."""
         since = (datetime.now(UTC) - window).isoformat()
         self._flush()
         latencies: dict[str, list[float]] = {}
-        path = self._path(current().principal.tenant, _checked(endpoint))
+        path = self._path(current().principal.tenant, f"{_checked(endpoint)}.jsonl")
         if path.is_file():
             with path.open(encoding="utf-8") as lines:
                 for line in lines:
@@ -70,7 +71,7 @@ class LogMonitor(Monitor):
         with self._lock:
             waiting, self._waiting, self._timer = self._waiting, {}, None
         for (tenant, endpoint, version), latency in waiting.items():
-            self._append(tenant, endpoint, [{"at": _now(), "version": version, "latency_ms": latency}])
+            self._append(tenant, f"{endpoint}.jsonl", [{"at": _now(), "version": version, "latency_ms": latency}])
 
     def _append(self, tenant: str, name: str, records: Sequence[Mapping[str, JSON]]) -> None:
         path = self._path(tenant, name)
@@ -79,7 +80,7 @@ class LogMonitor(Monitor):
             log.writelines(json.dumps(record) + "\n" for record in records)
 
     def _path(self, tenant: str, name: str) -> Path:
-        return self._folder / tenant / f"{name}.jsonl"
+        return self._folder / folder_name(tenant) / name
 
 
 def _checked(name: str) -> str:

@@ -144,7 +144,13 @@ def _guarded(act: Callable[[], int], argv: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
     except SystemExit as error:
-        return error.code if isinstance(error.code, int) else 1
+        return error.code if isinstance(error.code, int) else 0 if error.code is None else 1
+    except OSError as error:
+        if debug:
+            sys.stderr.write("".join(traceback.format_exception(error)))
+        name = Path(os.fsdecode(error.filename)).name if isinstance(error.filename, str | bytes) else "a file"
+        _say(f"{name}: {error.strerror or type(error).__name__}", "look at the project's folder, its permissions and the disk")
+        return 1
     except Exception as error:
         if debug:
             sys.stderr.write("".join(traceback.format_exception(error)))

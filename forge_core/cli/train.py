@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from forge_core.cli.console import note, opened, options, say, table
+from forge_core.cli import console
+from forge_core.cli.console import note, opened, say, table
 from forge_core.hookspecs import hookimpl
 from forge_core.kernel import Kernel
 from forge_core.records.runs import Plan, RunRecord, StepRecord
@@ -75,7 +76,7 @@ def summary(run: RunRecord) -> str:
 
 def _follow(kernel: Kernel) -> None:
     """A line for each step as it ends; on a terminal, how far the present one is."""
-    live = sys.stderr.isatty() and not options.json
+    live = sys.stderr.isatty() and not console.options.json
     shown = 0.0
 
     class Lines:

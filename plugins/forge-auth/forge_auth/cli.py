@@ -87,7 +87,7 @@ def revoke(key_id: str) -> None:
     Parameters
     ----------
     key_id
-        As `forge auth keys list` shows it, key_...; not the key itself.
+        As `forge auth keys list` shows it (`key_...`); not the key itself.
     """
     with opened() as kernel:
         key = _driver(kernel).revoke_key(key_id)

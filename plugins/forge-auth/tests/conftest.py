@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 from attrs import define
+
 from forge_auth.provider import ANONYMOUS, ApiKeyAuth
 from forge_auth.store import IssuedKey
-
 from forge_core.database import Database
 from forge_core.faults import Refused
 from forge_core.operations import Call, acting_as, bare, guard

@@ -4,6 +4,7 @@ import threading
 import time
 
 from attrs import define
+
 from forge_auth.directory import FRESH_FOR, NEWEST, TRUSTED_FOR, Directory, Snapshot
 
 

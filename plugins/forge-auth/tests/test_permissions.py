@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from forge_auth.permissions import ADMIN_ONLY, DRIVERS_OWN, VIEWER, decide
 from forge_auth.provider import ApiKeyAuth
-
 from forge_core.contracts import CONTRACTS
 from forge_core.operations import operations_of, permissions
 from forge_core.records.auth import Principal

@@ -5,8 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from forge_auth import server_key
 
+from forge_auth import server_key
 from forge_core.faults import Refused
 
 

@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 
 import attrs
 import pytest
-from forge_auth.store import ApiKey, IssuedKey
-from forge_auth.token import ALPHABET, Secret, issue, parse
 from hypothesis import given
 from hypothesis import strategies as st
 
+from forge_auth.store import ApiKey, IssuedKey
+from forge_auth.token import ALPHABET, Secret, issue, parse
 from forge_core.faults import Refused
 from forge_core.identifiers import new_id
 from forge_core.serialize import to_json

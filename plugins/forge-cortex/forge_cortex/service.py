@@ -155,7 +155,7 @@ class ModelDeploymentService(Deployer):
         limits = Limits(said.timeout, said.queue, said.max_batch_size, said.max_body, said.drain_notice, said.threads)
         spec = to_json(self._spec)
         access = WorkerSpec("forge_cortex.server.access:kernel_access", {"spec": spec, "session": session})
-        plan = ServerPlan(host, port, access, workers, said.gateways, limits)
+        plan = ServerPlan(host, port, "", access, workers, said.gateways, limits)
 
         def desired() -> tuple[Target, ...]:
             heads = {one.endpoint: one for one in self._heads()}

@@ -7,10 +7,12 @@ import http.client
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +21,9 @@ from typing import Any
 
 import pytest
 
+from forge_core import Kernel
+from forge_core.records import Column, ModelDraft, ModelManifest
+from forge_core.serialize import to_json
 from forge_cortex.server.channel import Channel, Closed
 from forge_cortex.server.messages import Desired, Limits, Listening, Observed, ServerPlan, Stop, Target, ToCommand, WorkerSpec
 
@@ -53,7 +58,8 @@ class Server:
         theirs.close()
         self.channel: Channel[ToCommand] = Channel(ours, ToCommand)
         self.observed: list[Observed] = []
-        self.channel.send(ServerPlan(plan.pop("host", "127.0.0.1"), 0, access, limits=limits, **plan))
+        self.folder = Path(tempfile.mkdtemp(prefix="forge-cortex-"))
+        self.channel.send(ServerPlan("127.0.0.1", 0, str(self.folder), access, limits=limits, **plan))
         self.port = self.hear(lambda message: isinstance(message, Listening)).port
         self._local = threading.local()
 
@@ -126,9 +132,8 @@ class Server:
             if line.split()[3] == "0A" and int(line.split()[1].partition(":")[2], 16) == self.port
         )
         links = []
-        for one in Path(f"/proc/{pid}/fd").iterdir():
-            with contextlib.suppress(OSError):
-                links.append(os.readlink(one))
+        with contextlib.suppress(OSError):  # it ends while it is looked at
+            links = [os.readlink(one) for one in Path(f"/proc/{pid}/fd").iterdir()]
         return f"socket:[{inode}]" in links
 
     def stop(self) -> int:
@@ -143,11 +148,22 @@ class Server:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
         self.channel.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 @pytest.fixture
 def serving() -> Iterator[Callable[..., Server]]:
     """Makes servers; they and their folders are gone afterwards."""
+    yield from _servers()
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Callable[..., Server]]:
+    """The same for a server that several tests of a module only ask."""
+    yield from _servers()
+
+
+def _servers() -> Iterator[Callable[..., Server]]:
     made: list[Server] = []
 
     def make(**plan: Any) -> Server:
@@ -157,14 +173,57 @@ def serving() -> Iterator[Callable[..., Server]]:
     try:
         yield make
     finally:
-        codes = [one.process.poll() for one in made]
-        for one, code in zip(made, codes, strict=True):
-            if code is None:
+        for one in made:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 one.stop()
             one.kill()
 
 
+class Lines:
+    """A project whose models are lines through the origin."""
+
+    def __init__(self, root: Path, port: int) -> None:
+        self.root, self.port = root, port
+
+    def open(self, **options: Any) -> Kernel:
+        return Kernel.open(self.root / "forge.yaml", **options)
+
+    def train(self, kernel: Kernel, slope: float | str, name: str = "line", **draft: Any) -> str:
+        """Publish a version; a slope that is no number is one that cannot be loaded."""
+        folder = Path(tempfile.mkdtemp(dir=self.root))
+        (folder / "flavor").mkdir()
+        (folder / "flavor" / "line.json").write_text(json.dumps({"slope": slope}))
+        inputs = (Column("x", "double", False),)
+        manifest = ModelManifest(1, "cortex_line", "regression", (), None, inputs, ())
+        (folder / "forge.json").write_text(json.dumps(to_json(manifest)))
+        made = ModelDraft(
+            name=name, flavor="cortex_line", run_id=folder.name, metrics={}, parameters={}, training_data_hash="", signature=inputs, **draft
+        )
+        return kernel.registry.register_model(folder, made).selector
+
+
 @pytest.fixture
+def lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lines:
+    """The flavor is found as an installed distribution's would be, in this process and in those it starts."""
+    site = tmp_path / "site" / "cortex_test_flavor-1.0.dist-info"
+    site.mkdir(parents=True)
+    (site / "METADATA").write_text("Metadata-Version: 2.1\nName: cortex-test-flavor\nVersion: 1.0\nRequires-Dist: forge-kernel>=1.0,<2\n")
+    (site / "entry_points.txt").write_text("[forge.flavors]\ncortex_line = cortex_flavor:LineFlavor\n")
+    monkeypatch.syspath_prepend(str(site.parent))
+    monkeypatch.setenv("PYTHONPATH", f"{site.parent}{os.pathsep}{HERE}")
+    monkeypatch.delenv("FORGE_API_KEY", raising=False)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    root = tmp_path / "project"
+    root.mkdir()
+    (root / "forge.yaml").write_text(
+        f"project: {{name: lines}}\ninfrastructure:\n  serving: {{port: {port}, drain_notice: 0.2, timeout: 5}}\n"
+    )
+    return Lines(root, port)
+
+
+@pytest.fixture(scope="session")
 def echo() -> Callable[..., Target]:
     """An endpoint `e` routed to the echo model."""
 
@@ -174,7 +233,7 @@ def echo() -> Callable[..., Target]:
     return target
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def summing() -> Target:
     """An endpoint `sum` routed to a model with a signature."""
     return Target("sum", 1, "summing", 3, WorkerSpec("cortex_apis:summing"))

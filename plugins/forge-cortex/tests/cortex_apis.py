@@ -11,13 +11,13 @@ from typing import Any
 import litserve
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from forge_core.faults import InvalidInput
 from forge_cortex.server import arrow
 from forge_cortex.server.frames import Kind
 from forge_cortex.server.hooks import Answer, Input
 from forge_cortex.server.messages import Field
 from forge_cortex.server.problems import Problem
-
-from forge_core.faults import InvalidInput
 
 
 class Echo(litserve.LitAPI):
@@ -29,7 +29,8 @@ class Echo(litserve.LitAPI):
 
     def setup(self, device):
         if self.touch:
-            Path(self.touch).open("a").write("x")
+            with Path(self.touch).open("a") as tried:
+                tried.write("x")
         if self.fail_at == "setup" or (self.fail_at == "setup once" and Path(self.touch).stat().st_size == 1):
             raise InvalidInput("the artifact is corrupt", "train again")
 
@@ -126,7 +127,7 @@ class Doors:
     def check(self, token, action, resource):
         if not self.closed or token == "admin":
             return True
-        if token is None or token not in {"good"}:
+        if token != "good":
             raise Problem(401, "a key is needed", headers={b"www-authenticate": b"Bearer"})
         if (action, resource) != ("endpoint:predict", "endpoint:open"):
             raise Problem(403, f"good may not {action} on {resource}")

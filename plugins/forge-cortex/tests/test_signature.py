@@ -127,7 +127,7 @@ def test_v5_a_wrong_shape_is_refused(payload):
     assert refused(payload).status == 422
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b"[" * 500_000, b'{"instances":[1]} x', b'{"x":' + b"[" * 500_000, b"\x00"])
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b'{"instances":[]} x', b'{"x":' + b"[" * 500_000, b"\x00"])
 def test_v5_what_is_no_json_is_400(body):
     assert refused(body).status == 400
 
@@ -143,6 +143,8 @@ def test_v5_deep_json_in_a_column_that_is_ignored_is_refused():
         ("int64", 2**63 - 1, 2**63),
         ("uint8", 255, 256),
         ("uint64", 2**64 - 1, -1),
+        ("uint64", 0, 2**64),
+        ("uint64", 0, 10**40),
         ("float", 3.0e38, 3.5e38),
         ("halffloat", 65504.0, 65505.0),
         ("timestamp[ns, tz=UTC]", "2013-01-01T05:00:00+02:00", "2013-01-01T05:00:00"),

@@ -45,12 +45,16 @@ def column_of(name: str, schema: pa.Schema) -> pa.Field:
 
 
 def _bound(condition: Condition, schema: pa.Schema, views: Set[str]) -> pc.Expression:
-    column, field = column_of(condition.column, schema), pc.field(condition.column)
-    if column.name in views:
-        column = column.with_type(_LARGE[column.type])
-        field = field.cast(column.type)
+    column = column_of(condition.column, schema)
+    field, kind = pc.field(column.name), column.type
+    if pa.types.is_dictionary(kind):  # Arrow's pruning loses rows where a row group is all null
+        kind = kind.value_type
+        field = field.cast(kind)
+    elif column.name in views:
+        kind = _LARGE[kind]
+        field = field.cast(kind)
     try:
-        made = _expression(condition, field, column.type)
+        made = _expression(condition, field, kind)
         schema.empty_table().filter(made)  # Arrow says here what it cannot compare
     except _Unfit as error:
         given = "null" if condition.value is None else f"{condition.value!r:.60}"
@@ -119,8 +123,6 @@ def _ordered(field: pc.Expression, units: Ordinal, sign: str, value: Exact) -> p
 
 
 def _compared_as(kind: pa.DataType) -> pa.DataType:
-    if pa.types.is_dictionary(kind):
-        return kind.value_type
     return pa.float64() if pa.types.is_floating(kind) else kind
 
 
@@ -140,16 +142,15 @@ def _double(value: float) -> float:
 
 def _plain(kind: pa.DataType, value: object) -> Any:
     """The value as Python has it, where it is of the column's own sort."""
-    sort = kind.value_type if pa.types.is_dictionary(kind) else kind
-    if pa.types.is_floating(sort):
+    if pa.types.is_floating(kind):
         if isinstance(value, int | float) and not isinstance(value, bool) and not (isinstance(value, float) and math.isnan(value)):
             return _double(value)
         raise _Unfit("a number")
-    if pa.types.is_boolean(sort):
+    if pa.types.is_boolean(kind):
         fits, wanted = isinstance(value, bool), "true or false"
-    elif pa.types.is_string(sort) or pa.types.is_large_string(sort):
+    elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
         fits, wanted = isinstance(value, str), "a text, in quotes"
-    elif pa.types.is_binary(sort) or pa.types.is_large_binary(sort) or pa.types.is_fixed_size_binary(sort):
+    elif pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
         fits, wanted = isinstance(value, bytes), "bytes"
     else:
         fits, wanted = False, "no value, and the operator is_null or not_null"

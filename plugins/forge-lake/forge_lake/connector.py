@@ -17,7 +17,7 @@ from forge_core.records.project import Project
 from forge_lake.checks import validate
 from forge_lake.facts import Facts, FactsCache
 from forge_lake.formats import format_named
-from forge_lake.history import History
+from forge_lake.history import History, Registered
 from forge_lake.masks import MaskKey
 from forge_lake.names import dataset_name, hint, version_label
 from forge_lake.places import Place, Root
@@ -85,11 +85,12 @@ class LakeServiceConnector(DataSourceConnector):
         spec, registered = self._listed.get(name), self._history.dataset(name)
         try:
             place = self._place(name)
-            path, format_name = place.path, place.format.name
+            path, format_name = place.shown, place.format.name
         except NotFound:
-            if spec is None:
+            known = spec or registered
+            if known is None:
                 raise
-            path, format_name = spec.path, spec.format  # listed, and not there yet
+            path, format_name = known.path, known.format  # said to be somewhere, and not there now
         history = self._history.versions(name)
         return DatasetInfo(
             name=name,
@@ -135,8 +136,8 @@ class LakeServiceConnector(DataSourceConnector):
             version_label(label)
         place = self._place_to_register(name, path, format)
         snapshot = self._snapshot(place, name, keep=True)
-        kept = "" if name in self._listed else place.path
-        self._history.register(name, kept, place.format.name, snapshot, label)
+        where = None if name in self._listed else Registered(name, place.path, place.format.name)
+        self._history.register(snapshot, label, where)
         return current_version(snapshot, self._history.versions(name))
 
     def _place(self, name: str) -> Place:

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import pyarrow.fs
 from attrs import frozen
 
-from forge_core.faults import ForgeError, NotFound, Transient, UnsafeFormat
+from forge_core.faults import ForgeError, InvalidInput, NotFound, Transient, UnsafeFormat
 
 HIDDEN = (".", "_")
 
@@ -87,7 +87,7 @@ class LocalFiles:
                 for item in listing:
                     if item.name.startswith(HIDDEN):
                         continue
-                    path = prefix + item.name
+                    path = self._text(prefix + item.name)
                     is_folder = item.is_dir()
                     if not is_folder and not item.name.lower().endswith(self._suffixes):
                         continue
@@ -104,21 +104,28 @@ class LocalFiles:
                         raise UnsafeFormat(f"in {self.name!r} {path!r} is not a regular file", "remove it")
 
     def _require_inside(self, path: Path, shown: str = "") -> None:
-        resolved = path.resolve()
+        resolved = real(path)
         if not any(resolved.is_relative_to(bound) for bound in self._bounds):
             raise UnsafeFormat(
                 f"the data set {self.name!r} is or holds a link that leaves its folder{shown and f': {shown}'}",
                 "put the file itself there, or list the folder where it lies in forge.yaml",
             )
 
+    def _text(self, path: str) -> str:
+        try:
+            path.encode()
+        except UnicodeEncodeError:
+            raise InvalidInput(f"in {self.name!r} the file name {path!a} is not UTF-8", "rename the file") from None
+        return path
+
     def open(self, entry: Entry) -> BufferedIOBase:
         """The file that was listed: one that took its place since is `Transient`, and is never read."""
         try:
             number = os.open(self.address(entry), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO would block for ever
+        except FileNotFoundError:
+            raise Transient(f"{entry.path} of {self.name!r} was removed while it was read", "try again") from None
         except OSError as error:
-            raise Transient(
-                f"{entry.path} of {self.name!r} cannot be opened: {error.strerror}", "look at its permissions, or try again"
-            ) from error
+            raise ForgeError(f"{entry.path} of {self.name!r} cannot be opened: {error.strerror}", "look at its permissions") from error
         file = os.fdopen(number, "rb")
         if _entry(entry.path, os.fstat(number)) != entry:
             file.close()
@@ -166,6 +173,11 @@ class RemoteFiles:
 
     def address(self, entry: Entry) -> str:
         return self._base if self._single else f"{self._base}/{entry.path}"
+
+
+def real(path: Path) -> Path:
+    """Where a path leads, links followed; unlike `Path.resolve`, links in a circle are left as they are."""
+    return Path(os.path.realpath(path))
 
 
 def _entry(path: str, found: os.stat_result) -> Entry:

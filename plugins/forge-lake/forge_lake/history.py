@@ -7,11 +7,11 @@ key; whoever adds one holds the data set's row meanwhile.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
-from attrs import frozen
+from attrs import asdict, frozen
 
 from forge_core.database import Database
 from forge_core.faults import Conflict
@@ -75,27 +75,29 @@ class History:
         with self._read() as connection:
             return _versions(connection, name) if connection is not None else ()
 
-    def register(self, name: str, path: str, format_name: str, snapshot: Snapshot, label: str | None) -> RegisteredVersion:
-        """Record what a snapshot holds. `Conflict` where the name lies elsewhere, or a label would have to move."""
-        known = self.dataset(name)
-        if known is not None and (settled := _settled(known, self.versions(name), path, format_name, snapshot, label)):
-            return settled
+    def register(self, snapshot: Snapshot, label: str | None, where: Registered | None) -> None:
+        """Record what a snapshot holds; `where` is None for a data set of forge.yaml, which may move.
+
+        `Conflict` where the name is registered elsewhere, or a label would have to move. Nothing is written where the
+        same content is registered already.
+        """
+        name = snapshot.name
+        if _is_settled(self.dataset(name), self.versions(name), snapshot, label, where):
+            return
         self._database.prepare("forge-lake", METADATA, version=1)
         with self._database.transaction() as connection:
-            place = _held(connection, name, path, format_name)
+            place = _held(connection, where or Registered(name, "", snapshot.format.name))
             found = _versions(connection, name)
-            settled = _settled(place, found, path, format_name, snapshot, label)
-            if settled is not None:
-                return settled
-            before = next((one for one in found if one.digest == snapshot.digest), None)
+            if _is_settled(place, found, snapshot, label, where):
+                return  # by somebody else, just now
+            before = _same(found, snapshot)
             if before is None:
                 number = 1 + max((one.number for one in found), default=0)  # the row of the data set is held, the key guards
-                connection.execute(VERSIONS.insert().values(_row(name, number, snapshot, label)))
+                connection.execute(VERSIONS.insert().values(_row(number, snapshot, label)))
             else:
                 connection.execute(VERSIONS.update().where(*_of(VERSIONS, name), VERSIONS.c.number == before.number).values(label=label))
-            after = next(one for one in _versions(connection, name) if one.digest == snapshot.digest)
-            describe(before=to_json(before) if before else None, after=to_json(after))
-            return after
+            after = _same(_versions(connection, name), snapshot)
+            describe(before=to_json(before) if before is not None else None, after=to_json(after))
 
     def _datasets(self, where: sa.ColumnElement[bool]) -> Sequence[Registered]:
         with self._read() as connection:
@@ -116,38 +118,38 @@ class History:
             yield connection if self._there else None
 
 
-def _settled(
-    place: Registered, found: Sequence[RegisteredVersion], path: str, format_name: str, snapshot: Snapshot, label: str | None
-) -> RegisteredVersion | None:
-    """The version that is registered already as it is asked for; None where there is something to write."""
-    if (place.path, place.format) != (path, format_name):
+def _is_settled(
+    place: Registered | None, found: Sequence[RegisteredVersion], snapshot: Snapshot, label: str | None, where: Registered | None
+) -> bool:
+    """Whether this content is registered already as it is asked for. `Conflict` where something else stands in the way."""
+    if place is None:
+        return False
+    if where is not None and place != where:
         raise Conflict(
-            f"the data set {place.name!r} is registered at {place.path or 'the place of its name'!r} as {place.format}",
+            f"the data set {place.name!r} is registered already, with the path {place.path!r} and as {place.format}",
             "register the other one under another name, or list it in forge.yaml",
         )
-    same = next((one for one in found if one.digest == snapshot.digest), None)
+    same = _same(found, snapshot)
     owner = next((one for one in found if label is not None and one.label == label), None)
     if owner is not None and owner is not same:
         raise Conflict(f"the label {label!r} is version {owner.number} of {place.name!r}, which has other content", "choose another label")
     if same is not None and label is not None and same.label not in {None, label}:
         raise Conflict(f"version {same.number} of {place.name!r} is labelled {same.label!r}", "keep that label: labels do not move")
-    return same if same is not None and (label is None or same.label == label) else None
+    return same is not None and label in {None, same.label}
 
 
-def _held(connection: sa.Connection, name: str, path: str, format_name: str) -> Registered:
+def _same(found: Sequence[RegisteredVersion], snapshot: Snapshot) -> RegisteredVersion | None:
+    return next((one for one in found if one.digest == snapshot.digest), None)
+
+
+def _held(connection: sa.Connection, wanted: Registered) -> Registered:
     """The data set's row, made where it is missing; locked until the transaction ends where the database locks rows."""
-    values = {"tenant": _tenant(), "name": name, "path": path, "format": format_name}
-    exists = sa.select(DATASETS.c.name).where(*_of(DATASETS, name))
+    exists = sa.select(DATASETS.c.name).where(*_of(DATASETS, wanted.name))
     if connection.execute(exists).first() is None:
-        try:
-            with connection.begin_nested():
-                connection.execute(DATASETS.insert().values(values))
-        except sa.exc.IntegrityError:
-            pass  # somebody else made it just now
-    row = connection.execute(
-        sa.select(DATASETS.c.name, DATASETS.c.path, DATASETS.c.format).where(*_of(DATASETS, name)).with_for_update()
-    ).one()
-    return Registered(*row)
+        with suppress(sa.exc.IntegrityError), connection.begin_nested():  # somebody else may make it just now
+            connection.execute(DATASETS.insert().values(tenant=_tenant(), **asdict(wanted)))
+    found = sa.select(DATASETS.c.name, DATASETS.c.path, DATASETS.c.format).where(*_of(DATASETS, wanted.name)).with_for_update()
+    return Registered(*connection.execute(found).one())
 
 
 def _versions(connection: sa.Connection, name: str) -> tuple[RegisteredVersion, ...]:
@@ -168,10 +170,10 @@ def _versions(connection: sa.Connection, name: str) -> tuple[RegisteredVersion, 
     )
 
 
-def _row(name: str, number: int, snapshot: Snapshot, label: str | None) -> dict[str, object]:
+def _row(number: int, snapshot: Snapshot, label: str | None) -> dict[str, object]:
     return {
         "tenant": _tenant(),
-        "name": name,
+        "name": snapshot.name,
         "number": number,
         "digest": snapshot.digest,
         "label": label,

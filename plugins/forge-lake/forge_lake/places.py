@@ -9,16 +9,17 @@ from contextlib import suppress
 from pathlib import Path
 
 import fsspec
-from attrs import frozen
+from attrs import field, frozen
 from fsspec.implementations.local import LocalFileSystem
 
 from forge_core.faults import ConfigError, ForgeError, InvalidInput, NotFound
 from forge_core.records.data import JSON
-from forge_lake.files import HIDDEN, Files, LocalFiles, RemoteFiles, unreachable
+from forge_lake.files import HIDDEN, Files, LocalFiles, RemoteFiles, real, unreachable
 from forge_lake.formats import FORMATS, Format, format_of
 from forge_lake.names import dataset_name, relative_path
 
 _SUFFIXES = tuple(suffix for one in FORMATS.values() for suffix in one.suffixes)
+_SECRETS = re.compile(r"(?<=://)[^/@]*@|\?.*")  # of a URL: user and password, a signed query
 _REMOTE = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*(://|::)")
 
 
@@ -26,9 +27,14 @@ _REMOTE = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*(://|::)")
 class Place:
     """The files of a data set and their format. `path` is as it was written."""
 
-    path: str
+    path: str = field(repr=False)
     format: Format
     files: Files
+
+    @property
+    def shown(self) -> str:
+        """The path without what a URL may hold of secrets."""
+        return _SECRETS.sub("", self.path) if _is_remote(self.path) else self.path
 
 
 class Root:
@@ -37,9 +43,8 @@ class Root:
     def __init__(self, root: str, project: Path, options: Mapping[str, JSON]) -> None:
         self._remote = root.rstrip("/") if _is_remote(root) else ""
         self._folder = (project / root).absolute()
-        self._project = project
         self._options = dict(options)
-        if self._remote.startswith(("file://", "local://")):
+        if self._remote.lower().startswith(("file://", "local://")):
             self._folder, self._remote = Path(_opened(self._remote, {})[1]), ""
 
     def written(self, name: str, path: str, format_name: str) -> Place:
@@ -51,7 +56,7 @@ class Root:
         base = self._folder / path
         chosen = _chosen(base, path, format_name)
         # the author chose the base, wherever a link of that name leads
-        return Place(path, chosen, LocalFiles(name, base, (base.resolve(), self._folder.resolve()), chosen.suffixes))
+        return Place(path, chosen, LocalFiles(name, base, (real(base), real(self._folder)), chosen.suffixes))
 
     def inside(self, name: str, path: str, format_name: str) -> Place:
         """What somebody else names: it may not leave the root."""
@@ -60,7 +65,7 @@ class Root:
             return self._at_url(name, f"{self._remote}/{path}", path, format_name)
         base = self._folder / path
         chosen = _chosen(base, path, format_name)
-        return Place(path, chosen, LocalFiles(name, base, (self._folder.resolve(),), chosen.suffixes))
+        return Place(path, chosen, LocalFiles(name, base, (real(self._folder),), chosen.suffixes))
 
     def named(self, name: str, format_name: str) -> Place:
         """The folder `<name>` or the file `<name>.<format>` under the root. `NotFound` where there is neither."""
@@ -91,7 +96,7 @@ class Root:
         if isinstance(filesystem, LocalFileSystem):
             local = Path(base)
             chosen = _chosen(local, base, format_name)
-            return Place(path, chosen, LocalFiles(name, local, (local.resolve(),), chosen.suffixes))
+            return Place(path, chosen, LocalFiles(name, local, (real(local),), chosen.suffixes))
         return Place(path, chosen, RemoteFiles(name, filesystem, base, chosen.suffixes))
 
 
@@ -145,8 +150,11 @@ def _names_in(folder: Path) -> Iterator[str]:
 
 def _holds(folder: Path) -> bool:
     """Whether a data set begins here; only partitions are looked into, a project's root may be large."""
-    with os.scandir(folder) as listing:
-        items = [item for item in listing if not item.name.startswith(HIDDEN)]
+    try:
+        with os.scandir(folder) as listing:
+            items = [item for item in listing if not item.name.startswith(HIDDEN)]
+    except OSError:
+        return False
     if any(_stem(item.name) and item.is_file() for item in items):
         return True
     return any("=" in item.name and item.is_dir(follow_symlinks=False) and _holds(Path(item.path)) for item in items)

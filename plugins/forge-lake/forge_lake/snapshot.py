@@ -26,7 +26,7 @@ _THREADS = 4  # hashing leaves the interpreter's lock
 
 @define(slots=False)
 class Snapshot:
-    """Files and what was found in them. `changed` names what differs now; `verify` makes a `Conflict` of it."""
+    """The files of a data set with what was found in each, by path. It stays true: `verify` raises where the files do not."""
 
     name: str
     files: Files
@@ -79,18 +79,20 @@ class Snapshot:
         try:
             now = take(self.name, self.files, self.format, self.facts)
         except NotFound:
-            now = None
-        if now is not None and now.digest == self.digest:
-            self.facts = now.facts  # stamps may be newer, the content is the same
-            return
+            difference = "it is gone"
+        except InvalidInput as error:
+            difference = error.cause
+        else:
+            if now.digest == self.digest:
+                self.facts = now.facts  # stamps may be newer, the content is the same
+                return
+            difference = self._difference(now)
         raise Conflict(
-            f"the data set {self.name!r} changed while it was used: {self._difference(now)}",
+            f"the data set {self.name!r} changed while it was used: {difference}",
             "start again, and it is read as it is now; write new files beside the old ones and move them in between runs",
         )
 
-    def _difference(self, now: Snapshot | None) -> str:
-        if now is None:
-            return "it is gone"
+    def _difference(self, now: Snapshot) -> str:
         gone, come = self.facts.keys() - now.facts.keys(), now.facts.keys() - self.facts.keys()
         if gone or come:
             return f"{min(gone)} is gone" if gone else f"{min(come)} is new"

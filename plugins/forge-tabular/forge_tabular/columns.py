@@ -16,6 +16,10 @@ from forge_core.records import ArrowStream
 
 Matrix: TypeAlias = NDArray[np.floating]
 Vector: TypeAlias = NDArray[np.float64]
+_PLAIN = frozenset(
+    kind().id
+    for kind in (pa.int8, pa.int16, pa.int32, pa.int64, pa.uint8, pa.uint16, pa.uint32, pa.uint64, pa.float16, pa.float32, pa.float64)
+)
 
 
 def table_of(data: ArrowStream) -> pa.Table:
@@ -30,19 +34,20 @@ def table_of(data: ArrowStream) -> pa.Table:
 def nearest(name: str, known: Iterable[str]) -> str:
     """A remedy: the known name that was probably meant, or all of them."""
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, 1)
+    near = difflib.get_close_matches(name, names, 1) or [one for one in names if name and one.startswith(name)]
     shown = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
     return f"did you mean {near[0]!r}?" if near else f"known here: {shown or 'none'}"
 
 
 def column_of(table: pa.Table, name: str) -> pa.ChunkedArray:
     """A column by name; one that is missing, or there twice, is `InvalidInput`."""
-    found = table.schema.get_all_field_indices(name)
-    if len(found) != 1:
+    found = table.schema.get_field_index(name)
+    if found < 0:
+        there = name in table.column_names
         raise InvalidInput(
-            f"column {name!r} is {'there more than once' if found else 'missing'}", nearest(name, set(table.column_names) - {name})
+            f"column {name!r} is {'there more than once' if there else 'missing'}", nearest(name, set(table.column_names) - {name})
         )
-    return table.column(found[0])
+    return table.column(found)
 
 
 def is_number(kind: pa.DataType) -> bool:
@@ -60,7 +65,7 @@ def number_columns(table: pa.Table) -> tuple[str, ...]:
 def numbers(column: pa.ChunkedArray, name: str) -> NDArray[np.generic]:
     """The column's values, NaN where it is null; not numeric is `InvalidInput` that proposes a transform."""
     kind = column.type
-    if types.is_integer(kind) or types.is_floating(kind):
+    if kind.id in _PLAIN:
         return column.to_numpy()  # type: ignore[no-any-return]
     if types.is_boolean(kind):
         return column.cast(pa.uint8()).to_numpy()  # type: ignore[no-any-return]

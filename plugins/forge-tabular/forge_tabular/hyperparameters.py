@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from forge_core.faults import ConfigError
 from forge_core.records import JSON
@@ -31,6 +31,16 @@ def choose(value: JSON, allowed: Iterable[str], what: str) -> str:
     if not isinstance(value, str) or value not in known:
         raise ConfigError(f"{what} cannot be {value!r}", nearest(str(value), known))
     return value
+
+
+def signs(value: JSON, features: Sequence[str]) -> tuple[int, ...]:
+    """Monotone constraints, `{column: 1 or -1}`, in the order of the features; 0 for those that are not named."""
+    if not isinstance(value, Mapping) or any(sign not in (-1, 0, 1) or isinstance(sign, bool) for sign in value.values()):
+        raise ConfigError("monotone_constraints maps columns to 1 (rising), -1 (falling) or 0", "monotone_constraints: {distance: 1}")
+    for name in value:
+        if name not in features:
+            raise ConfigError(f"monotone_constraints has {name!r}, which is no feature", nearest(str(name), features))
+    return tuple(int(value.get(name, 0)) for name in features)
 
 
 def rounds(value: JSON, what: str) -> int:

@@ -87,7 +87,7 @@ def _labels(truth: pa.ChunkedArray, predicted: pa.ChunkedArray, width: int) -> t
     """The classes of an answer that does not tell them: all labels seen, if they are as many as there are probabilities."""
     seen = {*pc.unique(truth).to_pylist(), *pc.unique(predicted).to_pylist()}
     for usual in ([False, True], [0, 1]):
-        if width == 2 and seen <= set(usual) and isinstance(next(iter(seen)), type(usual[0])):
+        if width == 2 and seen <= set(usual) and {type(label) for label in seen} == {type(usual[0])}:
             seen = set(usual)
     if len(seen) != width:
         raise InvalidInput(

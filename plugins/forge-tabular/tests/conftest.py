@@ -25,7 +25,6 @@ TRAINERS: Mapping[str, tuple[type[Trainer], type[Flavor]]] = {
     "sklearn": (SklearnTrainer, SkopsFlavor),
     "xgboost": (XGBoostTrainer, XGBoostFlavor),
 }
-TASKS = ("binary", "multiclass", "regression")
 
 
 @define
@@ -52,13 +51,13 @@ class Listening:
         raise AssertionError("no trainer of this distribution keeps checkpoints")
 
 
-def rows(task: str, count: int = 240, seed: int = 0) -> pa.Table:
-    """Six features, two of them with nulls or truth values, and a target `y` that they decide but for noise."""
+def make_rows(task: str, count: int = 240, seed: int = 0) -> pa.Table:
+    """Six features, one with nulls and one of truth values, and a target `y` that they decide but for noise."""
     random = np.random.default_rng(seed)
     values = random.normal(size=(count, 4))
     score = values[:, 0] + values[:, 1] * 2 + random.normal(scale=0.5, size=count)
     target = {
-        "binary": pa.array(np.where(score > 0, "late", "on time")),
+        "binary": pa.array(np.where(score > 0, "on time", "late")),
         "multiclass": pa.array(np.digitize(score, [-1.5, 1.5]) * 10),
         "regression": pa.array(score),
     }[task]
@@ -68,13 +67,27 @@ def rows(task: str, count: int = 240, seed: int = 0) -> pa.Table:
     return pa.table({**columns, "y": target})
 
 
-def features(table: pa.Table) -> pa.Table:
-    return table.drop_columns(["y"])
+def make_spec(trainer: str, **hyperparameters: JSON) -> ModelSpec:
+    """Fifteen small trees in one thread, unless told otherwise; the task is left to be inferred."""
+    given = {"n_estimators": 15, "max_depth": 3, **({} if trainer == "sklearn" else {"n_jobs": 1}), **hyperparameters}
+    return ModelSpec(
+        name="model", type=trainer, target="y", hyperparameters={name: value for name, value in given.items() if value is not None}
+    )
 
 
-def spec(trainer: str, task: str, **hyperparameters: JSON) -> ModelSpec:
-    """Fifteen small trees, unless told otherwise."""
-    return ModelSpec(name="model", type=trainer, target="y", hyperparameters={"n_estimators": 15, "max_depth": 3, **hyperparameters})
+@pytest.fixture(scope="session")
+def rows() -> Callable[..., pa.Table]:
+    return make_rows
+
+
+@pytest.fixture(scope="session")
+def spec() -> Callable[..., ModelSpec]:
+    return make_spec
+
+
+@pytest.fixture(scope="session")
+def drivers() -> Mapping[str, tuple[type[Trainer], type[Flavor]]]:
+    return TRAINERS
 
 
 @pytest.fixture
@@ -83,37 +96,37 @@ def context(tmp_path: Path) -> Listening:
 
 
 @pytest.fixture(params=sorted(TRAINERS))
-def trainer_name(request: pytest.FixtureRequest) -> str:
+def name(request: pytest.FixtureRequest) -> str:
+    """Of a trainer."""
     return str(request.param)
 
 
-@pytest.fixture(params=TASKS)
+@pytest.fixture(params=["binary", "multiclass", "regression"])
 def task(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], TrainedModel]:
-    """A small model of each trainer and task, trained once."""
+    """A small model of a trainer and a task, trained once."""
     made: dict[tuple[str, str], TrainedModel] = {}
 
-    def get(trainer: str, task: str) -> TrainedModel:
-        if (trainer, task) not in made:
-            made[trainer, task] = TRAINERS[trainer][0]().train(spec(trainer, task), rows(task), Listening(tmp_path_factory.mktemp("run")))
-        return made[trainer, task]
+    def get(name: str, task: str) -> TrainedModel:
+        if (name, task) not in made:
+            made[name, task] = TRAINERS[name][0]().train(make_spec(name), make_rows(task), Listening(tmp_path_factory.mktemp("run")))
+        return made[name, task]
 
     return get
 
 
-@pytest.fixture(scope="session")
-def saved(tmp_path_factory: pytest.TempPathFactory, trained: Callable[[str, str], TrainedModel]) -> Callable[[str, str], Path]:
-    """The folder of each of them; not to be changed."""
-    made: dict[tuple[str, str], Path] = {}
+@pytest.fixture
+def folder(tmp_path: Path, trained: Callable[[str, str], TrainedModel]) -> Callable[[str, str], Path]:
+    """A model's folder, as its flavor has written it."""
 
-    def get(trainer: str, task: str) -> Path:
-        if (trainer, task) not in made:
-            made[trainer, task] = tmp_path_factory.mktemp("flavor")
-            TRAINERS[trainer][1]().save(trained(trainer, task), made[trainer, task], features(rows(task)).slice(0, 5))
-        return made[trainer, task]
+    def write(name: str, task: str) -> Path:
+        made = tmp_path / f"{name}-{task}"
+        made.mkdir()
+        TRAINERS[name][1]().save(trained(name, task), made, make_rows(task, 5))
+        return made
 
-    return get
+    return write

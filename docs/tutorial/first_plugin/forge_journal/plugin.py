@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 
 from forge_core import hookimpl
-from forge_core.records import ModelMetadata
+from forge_core.records import RunRecord
 
 
 @hookimpl
-def forge_model_registered(model: ModelMetadata) -> None:
-    sys.stderr.write(f"journal: {model.selector} was published\n")
+def forge_run_finished(run: RunRecord) -> None:
+    sys.stderr.write(f"journal: {run.run_id} is {run.state}\n")

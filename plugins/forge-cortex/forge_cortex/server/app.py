@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -28,6 +29,7 @@ JSON = b"application/json"
 ARROW = b"application/vnd.apache.arrow.stream"
 PREDICT = "/predict/"
 _COUNT = itertools.count(1)
+logger = logging.getLogger(__name__)
 
 
 class Route:
@@ -123,6 +125,9 @@ class Application:
             except Problem as problem:
                 status, content_type, body = problem.status, problems.CONTENT_TYPE, problem.document(request_id)
                 extra = list(problem.headers.items())
+            except Exception as error:
+                logger.error("a request failed in the gateway: %s", type(error).__name__, exc_info=error)
+                status, content_type, body = 500, problems.CONTENT_TYPE, Problem(500, "the gateway failed").document(request_id)
             headers = [(b"content-type", content_type), (b"content-length", b"%d" % len(body)), (b"x-request-id", request_id.encode())]
             if extra:
                 headers += extra

@@ -83,7 +83,7 @@ class Reader:
         return column
 
     def example(self) -> pa.Table:
-        """One row to warm up with: null where it may be, zero or empty elsewhere."""
+        """One row to warm up with: zeros, empty texts, 1970."""
         return pa.Table.from_arrays([_example(field) for field in self.schema], schema=self.schema)
 
 
@@ -95,8 +95,6 @@ def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
 
 def _example(field: pa.Field) -> pa.Array:
     kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
-    if field.nullable:
-        return pa.nulls(1, field.type)
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         return _array([""], field.type)
     if pa.types.is_temporal(kind) or pa.types.is_decimal(kind):

@@ -10,8 +10,13 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import TypeAlias
+
+from msgspec import structs
 
 from forge_core.faults import ConfigError, ForgeError
 from forge_cortex.server.channel import Channel, Closed
@@ -19,6 +24,8 @@ from forge_cortex.server.messages import Desired, Fatal, Listening, Observed, Se
 
 logger = logging.getLogger(__name__)
 POLL = 0.25  # seconds between looks at the desired state
+Desire: TypeAlias = Callable[[], tuple[Target, ...]]
+Observe: TypeAlias = Callable[[Observed], None]
 
 
 class Interrupted:
@@ -48,8 +55,15 @@ class Interrupted:
             self._wakeup.close()
 
 
-def serve(plan: ServerPlan, desired: Callable[[], tuple[Target, ...]], observed: Callable[[Observed], None]) -> None:
+def serve(plan: ServerPlan, desired: Desire, observed: Observe) -> None:
     """Serve until interrupted, then drain. `desired` is read again and again; where it fails, what is live stays."""
+    if threading.current_thread() is not threading.main_thread():
+        raise ForgeError("a server is started from the main thread, which hears the signals that end it", "run forge serve")
+    with tempfile.TemporaryDirectory(prefix="forge-cortex-", ignore_cleanup_errors=True) as folder:  # 0700
+        _serve(structs.replace(plan, folder=folder), desired, observed)
+
+
+def _serve(plan: ServerPlan, desired: Desire, observed: Observe) -> None:
     ours, theirs = socket.socketpair()
     interrupted = Interrupted()
     with interrupted.watching():
@@ -77,25 +91,23 @@ def _started(plan: ServerPlan, end: socket.socket) -> subprocess.Popen[bytes]:
     )
 
 
-def _tend(
-    channel: Channel[ToCommand], interrupted: Interrupted, desired: Callable[[], tuple[Target, ...]], observed: Callable[[Observed], None]
-) -> None:
+def _tend(channel: Channel[ToCommand], interrupted: Interrupted, desired: Desire, observed: Observe) -> None:
     selector = selectors.DefaultSelector()
     selector.register(channel, selectors.EVENT_READ)
     selector.register(interrupted.wakes, selectors.EVENT_READ)
-    last: tuple[Target, ...] | None = None
-    due, told, stopping = 0.0, 0, False
+    reader = _Reader(channel, desired)
+    due, told = 0.0, 0
     while True:
-        if not stopping and time.monotonic() >= due:
-            last = _told(channel, desired, last)
+        if not told and time.monotonic() >= due:
+            reader.read()
             due = time.monotonic() + POLL
-        selector.select(None if stopping else max(0.0, due - time.monotonic()))
+        selector.select(None if told else max(0.0, due - time.monotonic()))
         with contextlib.suppress(BlockingIOError):
             interrupted.wakes.recv(64)
-        if interrupted.count > told:
-            told, stopping = interrupted.count, True
-            channel.send(Stop())
         try:
+            if interrupted.count > told:
+                told = interrupted.count
+                channel.send(Stop())
             messages = channel.receive()
         except Closed:
             return
@@ -103,17 +115,27 @@ def _tend(
             _heard(message, observed)
 
 
-def _told(
-    channel: Channel[ToCommand], desired: Callable[[], tuple[Target, ...]], last: tuple[Target, ...] | None
-) -> tuple[Target, ...] | None:
-    try:
-        now = desired()
-    except ForgeError as error:
-        logger.warning("the desired state cannot be read, what is live stays: %s", error.cause)
-        return last
-    if now != last:
-        channel.send(Desired(now))
-    return now
+class _Reader:
+    """Tells the supervisor what is desired when it has changed, and a person, once, when it cannot be read."""
+
+    def __init__(self, channel: Channel[ToCommand], desired: Desire) -> None:
+        self._channel, self._desired = channel, desired
+        self._last: tuple[Target, ...] | None = None
+        self._failing = False
+
+    def read(self) -> None:
+        try:
+            now = self._desired()
+        except Exception as error:  # whatever a database does, what is live stays live
+            if not self._failing:
+                logger.warning("the desired state cannot be read, what is live stays: %s", _said(error))
+            self._failing = True
+            return
+        self._failing = False
+        if now != self._last:
+            with contextlib.suppress(Closed):  # seen where messages are read
+                self._channel.send(Desired(now))
+            self._last = now
 
 
 def _heard(message: ToCommand, observed: Callable[[Observed], None]) -> None:
@@ -125,5 +147,9 @@ def _heard(message: ToCommand, observed: Callable[[Observed], None]) -> None:
     elif isinstance(message, Observed):
         try:
             observed(message)
-        except ForgeError as error:
-            logger.warning("what became of %s revision %s cannot be written: %s", message.endpoint, message.revision, error.cause)
+        except Exception as error:  # the same
+            logger.warning("what became of %s revision %s cannot be written: %s", message.endpoint, message.revision, _said(error))
+
+
+def _said(error: Exception) -> str:
+    return error.cause if isinstance(error, ForgeError) else type(error).__name__

@@ -14,20 +14,17 @@ import selectors
 import socket
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import msgspec
-from attrs import define, field
 
 from forge_cortex.server import gateway, worker
 from forge_cortex.server.channel import Channel, Closed
-from forge_cortex.server.children import Backoff, Child, fork
+from forge_cortex.server.children import Child, fork
 from forge_cortex.server.messages import (
     Broken,
     Drain,
     Endpoint,
-    Field,
     FromGateway,
     FromWorker,
     Group,
@@ -42,67 +39,13 @@ from forge_cortex.server.messages import (
     ToGateway,
 )
 from forge_cortex.server.metrics import Board
+from forge_cortex.server.seats import GatewaySeat, Place, Seat, Workers, WorkerSeat
 
 logger = logging.getLogger(__name__)
 STOPPED = 5.0  # seconds a worker has to end once it was told to
 _NUMBERS = itertools.count(1)
 _SERIALS = itertools.count(1)
 _SPAWNED = itertools.count(1)
-
-
-@define(eq=False)
-class Seat:
-    """A place for a process and its successors. `slot` is its block in the metrics."""
-
-    name: str
-    slot: int
-    backoff: Backoff = field(factory=Backoff)
-    child: Child[Any] | None = None
-    due: float = 0.0
-
-
-@define(eq=False)
-class GatewaySeat(Seat):
-    listener: socket.socket | None = None
-    holding: Holding | None = None
-
-
-@define(eq=False)
-class WorkerSeat(Seat):
-    path: str = ""
-    ready: bool = False
-    kill_at: float | None = None
-
-
-@define(eq=False)
-class Workers:
-    """The group of one model version; `complete` once every worker was ready."""
-
-    number: int
-    target: Target
-    seats: list[WorkerSeat]
-    series: int
-    signature: tuple[Field, ...] | None = None
-    complete: bool = False
-    stopping: bool = False
-
-    def serves(self, target: Target) -> bool:
-        mine = self.target
-        return not self.stopping and (mine.model, mine.version, mine.worker) == (target.model, target.version, target.worker)
-
-
-@define(eq=False)
-class Place:
-    """An endpoint: where it should be, and where it is. `told` is what the command knows of it."""
-
-    target: Target
-    coming: Workers
-    live: Workers | None = None
-    revision: int = 0
-    told: tuple[int, bool] | None = None
-
-    def arrive(self) -> None:
-        self.live, self.revision = self.coming, self.target.revision
 
 
 class Fleet:
@@ -112,12 +55,11 @@ class Fleet:
         self,
         plan: ServerPlan,
         listeners: Sequence[socket.socket],
-        folder: Path,
         selector: selectors.BaseSelector,
         tell: Callable[[msgspec.Struct], None],
         forget: Callable[[], None],
     ) -> None:
-        self._plan, self._folder, self._selector = plan, folder, selector
+        self._plan, self._selector = plan, selector
         self._tell, self._forget_parent = tell, forget
         places = max(64, 4 * plan.workers)
         self._board = Board(plan.gateways + places)
@@ -157,6 +99,8 @@ class Fleet:
         """Gateways answer what they have and end; then workers are stopped."""
         self._draining = True
         for seat in self._gateways:
+            if seat.listener is not None:
+                seat.listener.close()  # the port is free when the gateways have closed theirs
             if seat.child is not None:
                 self._send(seat, Drain())
 
@@ -197,7 +141,7 @@ class Fleet:
         return group
 
     def _start_worker(self, group: Workers, seat: WorkerSeat) -> None:
-        seat.path = str(self._folder / f"{group.number}.{next(_SPAWNED)}")
+        seat.path = f"{self._plan.folder}/{group.number}.{next(_SPAWNED)}"
         path, limits, spec = seat.path, self._plan.limits, group.target.worker
         series = self._board.series(seat.slot, group.series)
 
@@ -210,7 +154,7 @@ class Fleet:
     def _worker_says(self, group: Workers, seat: WorkerSeat) -> None:
         for message in self._heard(seat):
             if isinstance(message, Loaded):
-                seat.ready, group.signature = True, message.signature
+                seat.ready, group.signature, group.batch = True, message.signature, message.batch
                 logger.info("%s is ready", seat.name)
                 if not group.complete and all(one.ready for one in group.seats):
                     group.complete = True
@@ -333,6 +277,7 @@ class Fleet:
                 model=one.target.model,
                 version=one.target.version,
                 signature=one.signature,
+                batch=one.batch,
                 sockets=tuple(seat.path for seat in one.seats if seat.ready),
                 expected=len(one.seats),
             )

@@ -23,6 +23,7 @@ from forge_cortex.server.access import Remembered
 from forge_cortex.server.app import Application, Route
 from forge_cortex.server.channel import Channel, Closed
 from forge_cortex.server.lane import Lane
+from forge_cortex.server.listeners import deafen
 from forge_cortex.server.messages import Drain, Endpoint, Group, Holding, Limits, Live, Stuck, ToGateway, WorkerSpec
 from forge_cortex.server.metrics import Board
 from forge_cortex.server.pages import pages
@@ -30,6 +31,7 @@ from forge_cortex.server.worker import made
 
 logger = logging.getLogger(__name__)
 TICK = 0.05  # seconds between looks at the deadlines
+QUIET = 0.1  # seconds in which whoever has connected already is accepted and heard
 
 
 def run(listener: socket.socket, channel: Channel[ToGateway], access: WorkerSpec, limits: Limits, board: Board, slot: int) -> int:
@@ -64,6 +66,8 @@ class Gateway:
         self._live = Live(0, (), (), ())
         self._lanes: dict[int, Lane] = {}
         self._server: _Server | None = None
+        self._listener: socket.socket | None = None
+        self._ending: asyncio.Task[None] | None = None
 
     @property
     def labels(self) -> Sequence[tuple[str, str, int]]:
@@ -78,6 +82,7 @@ class Gateway:
         return sum(len(lane.links) for lane in self._lanes.values())
 
     async def serve(self, listener: socket.socket) -> None:
+        self._listener = listener
         config = uvicorn.Config(
             self.application,
             loop="uvloop",
@@ -89,6 +94,7 @@ class Gateway:
             access_log=False,
             server_header=False,
             proxy_headers=False,
+            timeout_keep_alive=30,
             timeout_graceful_shutdown=int(self._limits.timeout) + 5,
         )
         self._server = _Server(config)
@@ -188,8 +194,11 @@ class Gateway:
         """Not ready first, so that a balancer looks elsewhere; then no new connections; then the end."""
         if not self.application.draining:
             self.application.draining = True
-            self._loop.call_later(self._limits.notice, self._stop)
+            self._ending = self._loop.create_task(self._end())
 
-    def _stop(self) -> None:
-        if self._server is not None:
+    async def _end(self) -> None:
+        await asyncio.sleep(self._limits.notice)
+        if self._listener is not None and self._server is not None:
+            deafen(self._listener)
+            await asyncio.sleep(QUIET)
             self._server.should_exit = True

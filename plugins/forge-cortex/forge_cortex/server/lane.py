@@ -156,7 +156,7 @@ class Lane:
         """Share what is waiting among the idle workers."""
         self._planned = False
         while self.waiting and self._idle:
-            share = min(self._limits.batch, -(-len(self.waiting) // len(self._idle)))
+            share = min(self.group.batch, -(-len(self.waiting) // len(self._idle)))
             tickets: list[Ticket] = []
             while self.waiting and len(tickets) < share:
                 ticket = self.waiting.popleft()

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import socket
+import struct
 from collections.abc import Sequence
 
 BACKLOG = 2048
+SO_ATTACH_FILTER = 26  # Linux; the socket module does not name it
 
 
 class InUse(Exception):
@@ -24,6 +28,17 @@ def listen(host: str, port: int, count: int) -> Sequence[socket.socket]:
     for listener in listeners:
         listener.listen(BACKLOG)
     return listeners
+
+
+def deafen(listener: socket.socket) -> None:
+    """Let nobody connect any more, while those who have are still accepted: closing alone would reset whoever is in the backlog.
+
+    A filter that drops every packet; who connects now tries again a second later, and is refused when the socket is closed.
+    """
+    drop = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))  # BPF_RET | BPF_K, 0
+    program = struct.pack("HxxxxxxP", 1, ctypes.addressof(drop))
+    with contextlib.suppress(OSError):  # a sandbox may not have it: then the backlog is reset
+        listener.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
 
 
 def _bound(host: str, port: int, *, shared: bool) -> socket.socket:

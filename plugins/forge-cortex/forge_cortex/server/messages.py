@@ -44,10 +44,14 @@ class Limits(Struct, frozen=True):
 
 
 class ServerPlan(Struct, frozen=True, tag="plan"):
-    """Everything a supervisor is told at its start. `access` makes the `Access` that a gateway asks who may do what."""
+    """Everything a supervisor is told at its start. `access` makes the `Access` that a gateway asks who may do what.
+
+    `folder` is for the workers' sockets: short, and nobody else's.
+    """
 
     host: str
     port: int
+    folder: str
     access: WorkerSpec
     workers: int = 1
     gateways: int = 1
@@ -95,9 +99,13 @@ class Fatal(Struct, frozen=True, tag="fatal"):
 
 
 class Loaded(Struct, frozen=True, tag="loaded"):
-    """The model is loaded and warm, the socket is in place. Without a signature requests go to it as they are."""
+    """The model is loaded and warm, the socket is in place. Without a signature requests go to it as they are.
+
+    `batch` is how many requests it takes at once.
+    """
 
     signature: tuple[Field, ...] | None
+    batch: int
 
 
 class Broken(Struct, frozen=True, tag="broken"):
@@ -116,6 +124,7 @@ class Group(Struct, frozen=True):
     model: str
     version: int
     signature: tuple[Field, ...] | None
+    batch: int
     sockets: tuple[str, ...]
     expected: int
 

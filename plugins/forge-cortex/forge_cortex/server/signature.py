@@ -72,6 +72,7 @@ class Signature:
     def __init__(self, fields: Sequence[Field]) -> None:
         self.fields = tuple(fields)
         self.names = tuple(field.name for field in fields)
+        self._unsigned = [place for place, field in enumerate(fields) if field.type == "uint64"]
         self._unfit = next((field for field in fields if annotation(field) is None), None)
         if self._unfit is None:
             self._prepare()
@@ -109,6 +110,8 @@ class Signature:
         rows = self._rows_of(payload)
         if b"\\u0000" in body:
             self._refuse_nul(rows)
+        for place in self._unsigned:
+            self._refuse_large(rows, place)
         return rows
 
     def pack(self, rows: list[Row]) -> bytes:
@@ -210,6 +213,12 @@ class Signature:
                     if isinstance(value, _Foreign) or (isinstance(value, str) and any(ord(letter) < 32 for letter in value)):
                         return str(name), index, value
         return None
+
+    def _refuse_large(self, rows: list[Row], place: int) -> None:
+        for index, row in enumerate(rows):
+            if (row[place] or 0) >= 1 << 64:
+                name = self.names[place]
+                raise unfit(f"column {name!r}, row {index}: Expected `int` <= {(1 << 64) - 1}", field=name, row=index)
 
     def _refuse_nul(self, rows: list[Row]) -> None:
         for index, row in enumerate(rows):

@@ -14,10 +14,8 @@ import shutil
 import signal
 import socket
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import msgspec
 
@@ -33,19 +31,19 @@ PATIENCE = 10.0  # seconds beyond a request's deadline that a drain may take
 class Supervisor:
     """The loop: messages, ends of processes, timers, signals."""
 
-    def __init__(self, command: Channel[ToSupervisor], plan: ServerPlan, folder: Path) -> None:
+    def __init__(self, command: Channel[ToSupervisor], plan: ServerPlan) -> None:
         self._command: Channel[ToSupervisor] | None = command
         self._selector = selectors.DefaultSelector()
         self._plan = plan
         self._draining_until: float | None = None
-        self._signals = 0
+        self._signals = self._stops = 0
         self._wakes, wakes = socket.socketpair()
         for end in (self._wakes, wakes):
             end.setblocking(False)
         self._wakeup = wakes
         self._listeners = listen(plan.host, plan.port, plan.gateways)
         self.address = self._listeners[0].getsockname()[:2]
-        self._fleet = Fleet(plan, self._listeners, folder, self._selector, self._tell, self._forget)
+        self._fleet = Fleet(plan, self._listeners, self._selector, self._tell, self._forget)
         self._selector.register(command, selectors.EVENT_READ, self._commanded)
         self._selector.register(self._wakes, selectors.EVENT_READ, self._signalled)
 
@@ -83,17 +81,19 @@ class Supervisor:
             if isinstance(message, Desired):
                 self._fleet.desire(message.targets)
             elif isinstance(message, Stop):
-                self._drain()
+                self._stops += 1
+                self._drain(again=self._stops > 1)
 
     def _signalled(self) -> None:
         with contextlib.suppress(BlockingIOError):
             self._signals += len(self._wakes.recv(64))
-        if self._signals > 2:  # the command passes one on that it got with us
-            self._draining_until = 0.0
-        self._drain()
+        self._drain(again=self._signals > 1)
 
-    def _drain(self) -> None:
-        if self._draining_until is None:
+    def _drain(self, *, again: bool = False) -> None:
+        """Being told twice means at once. The command and the supervisor may each hear of one Ctrl-C."""
+        if again:
+            self._draining_until = 0.0
+        elif self._draining_until is None:
             limits = self._plan.limits
             self._draining_until = time.monotonic() + limits.notice + limits.timeout + PATIENCE
             self._fleet.drain()
@@ -117,16 +117,15 @@ def main(descriptor: int) -> int:
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     command: Channel[ToSupervisor] = Channel(socket.socket(fileno=descriptor), ToSupervisor)
     plan, already = _first(command)
-    folder = Path(tempfile.mkdtemp(prefix="forge-cortex-"))  # 0700: only this user reaches the sockets
     gc.freeze()
     try:
-        supervisor = Supervisor(command, plan, folder)
+        supervisor = Supervisor(command, plan)
         return supervisor.run(already)
     except InUse as error:
         command.send(Fatal(str(error), "choose another with --port"))
         return 1
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(plan.folder, ignore_errors=True)  # the command may be gone
 
 
 def _first(command: Channel[ToSupervisor]) -> tuple[ServerPlan, list[ToSupervisor]]:

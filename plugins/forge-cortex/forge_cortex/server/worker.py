@@ -47,8 +47,9 @@ def run(spec: WorkerSpec, path: str, channel: Channel[Stop], batch: int, series:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
-    worker = Worker(hooks, path, channel, min(batch, hooks.limit), series)
-    channel.send(Loaded(hooks.signature))
+    batch = min(batch, hooks.limit)
+    worker = Worker(hooks, path, channel, batch, series)
+    channel.send(Loaded(hooks.signature, batch))
     return worker.serve()
 
 

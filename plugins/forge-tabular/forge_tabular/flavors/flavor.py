@@ -78,7 +78,7 @@ def _try(loaded: Loaded, sidecar: Sidecar) -> None:
     try:
         shape = loaded.score(np.zeros((1, len(sidecar.features)), loaded.dtype)).shape
     except Exception as error:
-        require(False, f"it cannot be asked: {type(error).__name__}", error)
+        raise damaged(f"it cannot be asked: {type(error).__name__}") from error
     require(shape == ((1,) if sidecar.task == "regression" else (1, len(sidecar.classes))), "its answers have another shape")
 
 
@@ -91,7 +91,11 @@ def _parts(model: object, sample: ArrowStream) -> tuple[object, tuple[str, ...]]
     return model, features
 
 
-def require(condition: object, what: str, cause: BaseException | None = None) -> None:
-    """Refuse a model file that is not as the library writes it."""
+def damaged(what: str) -> InvalidInput:
+    """A model file that is not as the library writes it."""
+    return InvalidInput(f"the model's file is damaged: {what}", "publish the model again")
+
+
+def require(condition: object, what: str) -> None:
     if not condition:
-        raise InvalidInput(f"the model's file is damaged: {what}", "publish the model again") from cause
+        raise damaged(what)

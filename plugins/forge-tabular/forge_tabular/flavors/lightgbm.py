@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from forge_core.faults import InvalidInput
 from forge_tabular.columns import Matrix
 from forge_tabular.flavors import lightgbm_text
-from forge_tabular.flavors.flavor import Loaded, TabularFlavor, require
+from forge_tabular.flavors.flavor import Loaded, TabularFlavor, damaged
 from forge_tabular.flavors.sidecar import Sidecar
 from forge_tabular.flavors.sniff import read_magic
 
@@ -35,12 +35,12 @@ class LightGBMFlavor(TabularFlavor):
         try:
             text = data.decode("ascii")
         except UnicodeDecodeError as error:
-            require(False, "it is no plain text", error)
+            raise damaged("it is no plain text") from error
         lightgbm_text.check(text, sidecar)
         try:
             booster = lightgbm.Booster(model_str=text)
         except lightgbm.basic.LightGBMError as error:
-            require(False, "LightGBM cannot load it", error)
+            raise damaged("LightGBM cannot load it") from error
 
         def score(values: Matrix) -> NDArray[np.floating]:
             found = np.asarray(booster.predict(values, num_threads=1 if len(values) <= FEW else 0), np.float64)

@@ -16,11 +16,11 @@ from sklearn.ensemble._hist_gradient_boosting.predictor import TreePredictor
 from sklearn.tree._tree import Tree
 from skops.io import loads
 
-from forge_core.faults import InvalidInput, UnsafeFormat
+from forge_core.faults import ForgeError, InvalidInput, UnsafeFormat
 from forge_tabular.columns import Matrix
 from forge_tabular.estimators import ESTIMATORS, FORESTS, dtype_of, fits, takes_nulls
 from forge_tabular.flavors import skops_file
-from forge_tabular.flavors.flavor import Loaded, Scores, TabularFlavor, require
+from forge_tabular.flavors.flavor import Loaded, Scores, TabularFlavor, damaged, require
 from forge_tabular.flavors.sidecar import Sidecar
 from forge_tabular.flavors.sniff import read_magic
 from forge_tabular.flavors.trees import check_features, check_links
@@ -43,18 +43,22 @@ class SkopsFlavor(TabularFlavor):
         data = read_magic(path, b"PK\x03\x04", "a .skops file")
         skops_file.check(data)
         try:
-            model = loads(data, trusted=skops_file.TRUSTED)
-        except Exception as error:  # whatever a crafted schema leads skops into
-            require(False, f"skops cannot load it: {type(error).__name__}", error)
-        if type(model) not in ESTIMATORS.values() or not fits(type(model), sidecar.task):
-            raise UnsafeFormat(
-                f"the .skops file holds a {type(model).__name__}, which is no {sidecar.task} model", "publish the model again"
-            )
-        vars(model).pop("feature_names_in_", None)  # features are found by name before; scikit-learn would warn of a bare matrix
-        _check_shape(model, sidecar)
-        for part in _parts(model):
-            _check_part(part, len(sidecar.features))
-        return Loaded(_score(model, sidecar), dtype_of(model), takes_nulls(model))
+            return _load(data, sidecar)
+        except ForgeError:
+            raise
+        except Exception as error:  # attributes of a crafted file can be anything
+            raise damaged(f"skops cannot load it: {type(error).__name__}") from error
+
+
+def _load(data: bytes, sidecar: Sidecar) -> Loaded:
+    model = loads(data, trusted=skops_file.TRUSTED)
+    if type(model) not in ESTIMATORS.values() or not fits(type(model), sidecar.task):
+        raise UnsafeFormat(f"the .skops file holds a {type(model).__name__}, which is no {sidecar.task} model", "publish the model again")
+    vars(model).pop("feature_names_in_", None)  # features are found by name before; scikit-learn would warn of a bare matrix
+    _check_shape(model, sidecar)
+    for part in _parts(model):
+        _check_part(part, len(sidecar.features))
+    return Loaded(_score(model, sidecar), dtype_of(model), takes_nulls(model))
 
 
 def _score(model: Any, sidecar: Sidecar) -> Scores:

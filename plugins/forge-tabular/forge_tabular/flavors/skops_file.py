@@ -18,7 +18,7 @@ from skops.io import dumps
 
 from forge_core.faults import ForgeError, UnsafeFormat
 from forge_tabular.estimators import ESTIMATORS
-from forge_tabular.flavors.flavor import require
+from forge_tabular.flavors.flavor import damaged, require
 from forge_tabular.flavors.sniff import looks_like
 
 SCHEMA = "schema.json"
@@ -103,7 +103,7 @@ def check(data: bytes) -> None:
     except ForgeError:
         raise
     except Exception as error:  # zipfile, json and numpy's header each fail in ways of their own
-        require(False, "it is no complete .skops file", error)
+        raise damaged("it is no complete .skops file") from error
     for node in _nodes(schema):
         if "__loader__" in node or "__class__" in node:
             _check_node(node, shapes)
@@ -132,7 +132,7 @@ def _check_array(data: bytes, size: int) -> tuple[int, ...]:
     if not data.startswith(b"\x93NUMPY"):
         raise UnsafeFormat(f"the .skops file holds an array that is {looks_like(data)}", "publish the model again")
     stream = io.BytesIO(data)
-    np.lib.format.read_magic(stream)
+    require(np.lib.format.read_magic(stream) == (1, 0), "an array is of another version of numpy's format")
     shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
     if dtype.hasobject:
         raise UnsafeFormat("the .skops file holds an array of pickled objects", "publish the model again")
@@ -158,5 +158,5 @@ def _check_tree(node: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) 
         features, classes, outputs = node["__reduce__"]["args"]["content"]
         told = int(features["content"]), shapes[classes["file"]], int(outputs["content"])
     except (KeyError, TypeError, ValueError) as error:
-        require(False, "a tree is incomplete", error)
+        raise damaged("a tree is incomplete") from error
     require(told[0] > 0 and told[1] == (1,) and told[2] == 1, "a tree has more than one output")

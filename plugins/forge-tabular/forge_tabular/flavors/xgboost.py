@@ -14,7 +14,7 @@ from forge_core.faults import InvalidInput, UnsafeFormat
 from forge_core.records import TaskKind
 from forge_tabular.columns import Matrix
 from forge_tabular.flavors import ubj
-from forge_tabular.flavors.flavor import Loaded, TabularFlavor, require
+from forge_tabular.flavors.flavor import Loaded, TabularFlavor, damaged, require
 from forge_tabular.flavors.sidecar import Sidecar
 from forge_tabular.flavors.sniff import read_magic
 from forge_tabular.flavors.trees import check_features, check_links
@@ -61,12 +61,12 @@ class XGBoostFlavor(TabularFlavor):
         try:
             document: Any = ubj.read(data)
         except (ValueError, RecursionError) as error:
-            require(False, f"as UBJ, {error}", error)
+            raise damaged(f"as UBJ, {error}") from error
         _check(document, sidecar)
         try:
             one, all_cores = (_load(data, threads) for threads in (1, 0))
         except xgboost.core.XGBoostError as error:
-            require(False, "XGBoost cannot load it", error)
+            raise damaged("XGBoost cannot load it") from error
         rounds = one.num_boosted_rounds()
 
         def score(values: Matrix) -> NDArray[np.floating]:
@@ -102,7 +102,7 @@ def _check(document: Any, sidecar: Sidecar) -> None:
         for tree in model["trees"]:
             _check_tree(tree, len(sidecar.features))
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        require(False, "a part of it is missing or of another kind", error)
+        raise damaged("a part of it is missing or of another kind") from error
 
 
 def _keys(found: Any, *known: str) -> Any:

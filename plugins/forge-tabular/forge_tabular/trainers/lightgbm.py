@@ -11,7 +11,7 @@ import pyarrow as pa
 from forge_core.faults import ConfigError
 from forge_core.records import JSON, ModelSpec, TaskKind, TrainingContext
 from forge_tabular.columns import Matrix
-from forge_tabular.hyperparameters import canonical, choose, rounds
+from forge_tabular.hyperparameters import canonical, choose, rounds, signs
 from forge_tabular.trainers.trainer import Fit, Problem, Rounds, TabularTrainer, double
 
 KNOWN: Mapping[str, tuple[str, ...]] = {
@@ -43,7 +43,6 @@ KNOWN: Mapping[str, tuple[str, ...]] = {
     "path_smooth": (),
     "extra_trees": ("extra_tree",),
     "monotone_constraints": ("mc", "monotone_constraint", "monotonic_cst"),
-    "interaction_constraints": (),
     "is_unbalance": ("unbalance", "unbalanced_sets"),
     "scale_pos_weight": (),
     "boost_from_average": (),
@@ -86,15 +85,17 @@ class LightGBMTrainer(TabularTrainer):
         given = self._parameters(spec, context.seed)
         parameters: dict[str, Any] = {**given, "verbosity": -1, "deterministic": True, "force_row_wise": True}
         total = parameters.pop("num_iterations")
+        if "monotone_constraints" in given:
+            parameters["monotone_constraints"] = signs(given["monotone_constraints"], problem.names)
         if problem.task == "multiclass":
             parameters["num_class"] = problem.classes
-        last: dict[str, float] = {}
+        reports = Rounds(context, total)
         try:
             data = lightgbm.Dataset(problem.features, problem.target, params=parameters)
-            booster = lightgbm.train(parameters, data, total, callbacks=[_report(Rounds(context, total), last)])
+            booster = lightgbm.train(parameters, data, total, callbacks=[_report(reports)])
         except (lightgbm.basic.LightGBMError, ValueError, TypeError) as error:
             raise ConfigError(f"LightGBM refuses: {said(error)}", "look at the model's hyperparameters and its target") from error
-        return Fit(booster, given, last)
+        return Fit(booster, given, reports.last)
 
     def _parameters(self, spec: ModelSpec, seed: int) -> dict[str, JSON]:
         made = canonical(spec.hyperparameters, KNOWN, "lightgbm")
@@ -109,12 +110,9 @@ class LightGBMTrainer(TabularTrainer):
         return made
 
 
-def _report(rounds: Rounds, last: dict[str, float]) -> Callable[[Any], None]:
+def _report(reports: Rounds) -> Callable[[Any], None]:
     def after_iteration(state: Any) -> None:
-        done = state.iteration + 1
-        if rounds.due(done):
-            last.update({f"train_{name}": float(value) for _, name, value, _ in state.model.eval_train()})
-            rounds.report(done, last)
+        reports.after(state.iteration + 1, lambda: {f"train_{name}": float(value) for _, name, value, _ in state.model.eval_train()})
 
     return after_iteration
 

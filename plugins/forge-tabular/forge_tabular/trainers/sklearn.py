@@ -48,6 +48,8 @@ class SklearnTrainer(TabularTrainer):
             raise InvalidInput(
                 f"{type(estimator).__name__} refuses: {str(error).splitlines()[0]}", "look at the data and the hyperparameters"
             ) from error
+        if isinstance(estimator, FORESTS):
+            estimator.set_params(n_jobs=None)  # the file must not depend on the machine
         return Fit(estimator, parameters)
 
     def _estimator(self, spec: ModelSpec, seed: int) -> BaseEstimator:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import ClassVar
 
@@ -25,6 +25,7 @@ from forge_tabular.target import read_target
 class Problem:
     """What a library is given: rows by features, and the target's values or codes."""
 
+    names: tuple[str, ...]
     features: Matrix = field(repr=False, eq=False)
     target: NDArray[np.generic] = field(repr=False, eq=False)
     task: TaskKind
@@ -62,7 +63,7 @@ class TabularTrainer(Trainer):
         context.progress(0.0, f"{len(table)} rows, {len(features)} features")
         values = self.read(table, features, known)
         del table
-        fit = self.fit(known, Problem(values, target.values, target.task, len(target.classes)), context)
+        fit = self.fit(known, Problem(features, values, target.values, target.task, len(target.classes)), context)
         context.progress(1.0, "trained")
         return TrainedModel(
             model=Fitted(fit.model, features),
@@ -115,17 +116,19 @@ def double(table: pa.Table, features: tuple[str, ...]) -> Matrix:
 
 
 class Rounds:
-    """Tells the run how far boosting is: every round where there are few, a hundred times where there are many."""
+    """Tells the run how boosting goes: a hundred times how far it is, twenty times how good, both at the last round."""
 
     def __init__(self, context: TrainingContext, total: int) -> None:
         self._context, self._total = context, total
-        self._every = max(1, total // 100)
+        self.last: Mapping[str, float] = {}
 
-    def due(self, done: int) -> bool:
-        return done % self._every == 0 or done == self._total
+    def after(self, done: int, measure: Callable[[], Mapping[str, float]]) -> None:
+        """`done` rounds from 1; `measure` evaluates the model on the rows it is trained on. Raises `Cancelled`."""
+        if self._due(done, 20):
+            self.last = measure()
+            self._context.log_metrics(self.last, done)
+        if self._due(done, 100):
+            self._context.progress(done / self._total, f"{done} of {self._total} trees")
 
-    def report(self, done: int, values: Mapping[str, float]) -> None:
-        """`done` rounds from 1. Raises `Cancelled`."""
-        if values:
-            self._context.log_metrics(values, done)
-        self._context.progress(done / self._total, f"{done} of {self._total} trees")
+    def _due(self, done: int, times: int) -> bool:
+        return done == self._total or done % max(1, self._total // times) == 0

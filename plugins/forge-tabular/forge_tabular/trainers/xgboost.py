@@ -11,7 +11,7 @@ from forge_core.faults import ConfigError
 from forge_core.records import JSON, ModelSpec, TrainingContext
 from forge_tabular.columns import Matrix
 from forge_tabular.flavors.xgboost import OBJECTIVES
-from forge_tabular.hyperparameters import canonical, choose, rounds
+from forge_tabular.hyperparameters import canonical, choose, rounds, signs
 from forge_tabular.library import xgboost
 from forge_tabular.trainers.trainer import Fit, Problem, Rounds, TabularTrainer, single
 
@@ -36,7 +36,6 @@ KNOWN: Mapping[str, tuple[str, ...]] = {
     "base_score": (),
     "num_parallel_tree": (),
     "monotone_constraints": (),
-    "interaction_constraints": (),
     "objective": (),
     "booster": (),
     "tree_method": (),
@@ -70,17 +69,19 @@ class XGBoostTrainer(TabularTrainer):
         given = self._parameters(spec, context.seed)
         parameters: dict[str, Any] = {**given, "verbosity": 0, "validate_parameters": True}
         total = parameters.pop("num_boost_round")
+        if "monotone_constraints" in given:
+            parameters["monotone_constraints"] = signs(given["monotone_constraints"], problem.names)
         if problem.task == "multiclass":
             parameters["num_class"] = problem.classes
         try:
             data = xgboost.QuantileDMatrix(
                 problem.features, problem.target, max_bin=int(parameters.get("max_bin", 256)), nthread=parameters.get("nthread")
             )
-            report = _Report(Rounds(context, total), data)
-            booster = xgboost.train(parameters, data, total, callbacks=[report])
+            reports = Rounds(context, total)
+            booster = xgboost.train(parameters, data, total, callbacks=[_Report(reports, data)])
         except (xgboost.core.XGBoostError, ValueError, TypeError) as error:
             raise ConfigError(f"XGBoost refuses: {said(error)}", "look at the model's hyperparameters and its target") from error
-        return Fit(booster, given, {f"train_{name}": value for name, value in report.last.items()})
+        return Fit(booster, given, reports.last)
 
     def _parameters(self, spec: ModelSpec, seed: int) -> dict[str, JSON]:
         made = canonical(spec.hyperparameters, KNOWN, "xgboost")
@@ -97,20 +98,19 @@ class XGBoostTrainer(TabularTrainer):
 
 
 class _Report(xgboost.callback.TrainingCallback):
-    """Evaluates on the training rows when a report is due, which costs nothing: their predictions are cached."""
-
     def __init__(self, rounds: Rounds, data: Any) -> None:
         super().__init__()
         self._rounds, self._data = rounds, data
-        self.last: dict[str, float] = {}
 
     def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
-        done = epoch + 1
-        if self._rounds.due(done):
-            pairs = model.eval(self._data, "train").split("\t")[1:]  # "[0]\ttrain-logloss:0.53"
-            self.last = {name.removeprefix("train-"): float(value) for name, _, value in (pair.rpartition(":") for pair in pairs)}
-            self._rounds.report(done, {f"train_{name}": value for name, value in self.last.items()})
+        self._rounds.after(epoch + 1, lambda: _loss(model.eval(self._data, "train")))
         return False
+
+
+def _loss(told: str) -> dict[str, float]:
+    """`[0]\ttrain-logloss:0.53` as numbers."""
+    pairs = [pair.rpartition(":") for pair in told.split("\t")[1:]]
+    return {name.replace("-", "_", 1): float(value) for name, _, value in pairs}
 
 
 def said(error: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
@@ -62,6 +63,13 @@ class Aggregate(Transformation):
             raise ConfigError(
                 f"the target {settings.target!r} cannot be aggregated or grouped by", "a model would be given what it is to predict"
             )
+        names = [
+            *settings.group_by,
+            *(f"{one.column}_{function}" for one in settings.aggregations for function in one.functions),
+            settings.target,
+        ]
+        if twice := [name for name, count in Counter(names).items() if count > 1]:
+            raise ConfigError(f"the transform aggregate would make two columns {twice[0]!r}", "name each function of a column once")
 
     def fit(self, data: ArrowStream) -> Mapping[str, JSON]:
         return {}
@@ -87,10 +95,8 @@ class Aggregate(Transformation):
         grouped = _grouped(pa.table(columns), len(keys), asked)
         if target is not None:
             _check_constant(grouped, keys, target)
-        names = [*keys, *made.values()]
-        if len(set(names)) < len(names):
-            raise ConfigError("two columns of the transform aggregate have one name", "name each function of a column once")
-        return grouped.select([*(f"key_{number}" for number in range(len(keys))), *made]).rename_columns(names)  # type: ignore[no-any-return]
+        kept = grouped.select([*(f"key_{number}" for number in range(len(keys))), *made])
+        return kept.rename_columns([*keys, *made.values()])  # type: ignore[no-any-return]
 
 
 def _grouped(table: pa.Table, keys: int, asked: list[tuple[str, str, Any]]) -> pa.Table:

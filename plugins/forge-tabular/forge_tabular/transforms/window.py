@@ -106,9 +106,9 @@ class _Past:
         return cls(order, _latest(begins), _latest(moves))
 
     def back(self, steps: int) -> tuple[Indices, NDArray[np.bool_]]:
-        """For each row in order, the one `steps` before its moment, and whether there is one."""
+        """For each row in order, the one `steps` before its moment (any where there is none), and whether there is one."""
         found = self.now - steps
-        return found, found >= self.start
+        return np.maximum(found, 0), found >= self.start
 
     def lag(self, steps: int) -> pa.Array:
         """For each row of the table, the index of the row `steps` before, or null."""
