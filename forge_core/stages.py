@@ -81,7 +81,7 @@ def prepare(
 def train(
     task: Task, kernel: Kernel, model: Mapping[str, JSON], transforms: Sequence[Mapping[str, JSON]], prepare: Mapping[str, JSON]
 ) -> JSON:
-    """TRAINING: folds for cross-validation and the threshold, then the model on the whole training part, as files."""
+    """TRAINING: the model on the whole training part, as files; then folds, for cross-validation and the threshold."""
     spec = evolve(from_json(model, ModelSpec), target=prepare["target"])
     trainer = kernel.driver("trainer", spec.type)
     parts = Path(prepare["folder"])
@@ -89,10 +89,10 @@ def train(
     task.folder.mkdir(parents=True)
     crossed = _Crossed({}, None)
     with StepContext(kernel, task, spec.training.seed, spec.name, to_json(spec.hyperparameters)) as context:
-        if folds:
-            crossed = _cross_validate(kernel, trainer, spec, transforms, parts, folds, context)
-        context.share(len(folds), len(folds) + 1)
+        context.share(0, len(folds) + 1)
         trained = trainer.train(spec, _data(parts / "train.arrow", prepare), context)
+        if folds:
+            crossed = _cross_validate(kernel, trainer, evolve(spec, task=trained.task), trained.classes, transforms, parts, folds, context)
         context.log_metrics({f"cross_validation_{name}": value for name, value in crossed.metrics.items()}, 0)
     trained = evolve(trained, threshold=crossed.threshold if crossed.threshold is not None else trained.threshold)
     _save(kernel, trained, task.folder / "model", prepare, _read(parts / "train.arrow").slice(0, 100).drop_columns([spec.target]))
@@ -189,20 +189,29 @@ def _cross_validate(
     kernel: Kernel,
     trainer: Trainer,
     spec: ModelSpec,
+    classes: Sequence[JSON],
     transforms: Sequence[Mapping[str, JSON]],
     parts: Path,
     folds: Sequence[splits.Fold],
     context: StepContext,
 ) -> _Crossed:
-    """Out-of-fold predictions, each by a model and transforms that have not seen the row; metrics and threshold over all of them."""
+    """Out-of-fold predictions, each by a model and transforms that have not seen the row; metrics and threshold over all of them.
+
+    Every fold's model must know the same `classes`: probabilities of different ones cannot be put together.
+    """
     raw, specs = _read(parts / "raw_train.arrow"), [from_json(one, TransformSpec) for one in transforms]
     rows, told = [], []
     for number, fold in enumerate(folds):
-        context.share(number, len(folds) + 1)
+        context.share(number + 1, len(folds) + 1)
         fitted, train_part = fit(kernel, specs, raw.take(fold.train), spec.target)
         test_part = transformed(kernel, fitted, raw.take(fold.test), spec.target)
         quiet = context.quiet(f"fold-{number}")
         trained = trainer.train(spec, _in_memory(train_part), quiet)
+        if tuple(trained.classes) != tuple(classes):
+            absent = sorted(map(str, set(classes) - set(trained.classes)))
+            raise InvalidInput(
+                f"fold {number + 1} has no row of {', '.join(absent)}", "validation_strategy: stratified_k_fold, or lower n_splits"
+            )
         folder = quiet.folder / "flavor"
         folder.mkdir(parents=True)
         flavor = kernel.driver("flavor", trained.flavor)

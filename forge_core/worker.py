@@ -27,6 +27,7 @@ from forge_core.pipeline import imported
 from forge_core.processes import die_with_parent, end_group
 from forge_core.records.data import JSON
 from forge_core.records.runs import KernelSpec, Task
+from forge_core.references import interpolate
 from forge_core.serialize import from_json, to_json
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ def perform(kernel: Kernel, task: Task) -> Mapping[str, JSON]:
     a `ForgeError` that names the step.
     """
     function = imported(task.step.target)
-    offered = {**task.inputs, **task.step.parameters, "task": task, "kernel": kernel}
+    offered = {**task.inputs, **interpolate(dict(task.step.parameters)), "task": task, "kernel": kernel}
     wanted = inspect.signature(function).parameters
     given = {name: offered[name] for name in wanted if name in offered}
     try:

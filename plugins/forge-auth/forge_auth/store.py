@@ -8,8 +8,8 @@ import sqlalchemy as sa
 from attrs import field, frozen
 
 from forge_auth.token import Secret
-from forge_core.database import EVENTS
 from forge_core.faults import Conflict, NotFound
+from forge_core.tables import EVENTS
 
 METADATA = sa.MetaData()
 KEYS = sa.Table(

