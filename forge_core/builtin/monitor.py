@@ -71,13 +71,16 @@ class LogMonitor(Monitor):
         with self._lock:
             waiting, self._waiting, self._timer = self._waiting, {}, None
         for (tenant, endpoint, version), latency in waiting.items():
-            self._append(tenant, f"{endpoint}.jsonl", [{"at": _now(), "version": version, "latency_ms": latency}])
+            self._append(
+                tenant, f"{endpoint}.jsonl", [{"at": _now(), "version": version, "latency_ms": [round(one, 3) for one in latency]}]
+            )
 
     def _append(self, tenant: str, name: str, records: Sequence[Mapping[str, JSON]]) -> None:
         path = self._path(tenant, name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8") as log:
-            log.writelines(json.dumps(record) + "\n" for record in records)
+        data = "".join(json.dumps(record) + "\n" for record in records).encode()
+        with path.open("ab", buffering=0) as log:
+            log.write(data)  # one write: several processes append to one file
 
     def _path(self, tenant: str, name: str) -> Path:
         return self._folder / folder_name(tenant) / name

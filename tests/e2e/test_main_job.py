@@ -79,6 +79,14 @@ def test_from_data_to_an_answer_over_http(environment: Environment, example: Cal
         assert status(port, "/healthz") == 200
         assert status(port, "/metrics") == 200
         assert status(port, "/predict/nobody") in (404, 405)
+        traced = environment.json(f"forge trace {answer['request_id']}", project)
+        assert (traced["model"]["version"], traced["model"]["run_id"]) == (1, run["run_id"])
+
+        def counted() -> int:
+            (report,) = environment.json(f"forge monitor {endpoint}", project)
+            return int(report["versions"].get("1", {"requests": 0})["requests"])
+
+        wait_until(lambda: counted() == 1, 10, lambda: "the monitor has not seen the one good request")
 
     (project / "rows.jsonl").write_text(json.dumps(row) + "\n" + json.dumps(row) + "\n")
     environment.run(f"forge predict {model['name']}@1 --input rows.jsonl --output told.jsonl", project)

@@ -1,8 +1,10 @@
-"""Names of endpoints: they stand in URLs, permissions, metrics and request ids, so they are plain."""
+"""Names of endpoints, which stand in URLs, permissions, metrics and request ids, so they are plain; and what a request id says."""
 
 from __future__ import annotations
 
 import re
+
+from attrs import frozen
 
 from forge_core.faults import InvalidInput
 
@@ -21,3 +23,23 @@ def endpoint_name(name: str) -> str:
             f"{str(name)[:80]!r} cannot name an endpoint", "use at most 63 lower-case letters, digits, - and _, a letter or digit first"
         )
     return name
+
+
+_REQUEST = re.compile(r"req_([a-z0-9][a-z0-9_-]{0,62})\.(\d{1,9})\.(\d{1,3})\.[0-9a-f]+\.\d+", re.ASCII)
+
+
+@frozen
+class Traced:
+    """`route` counts an endpoint's routes from 0, in the order of its revision."""
+
+    endpoint: str
+    revision: int
+    route: int
+
+
+def traced(request_id: str) -> Traced:
+    """What an id that this gateway gave says; `InvalidInput` for any other."""
+    match = _REQUEST.fullmatch(request_id)
+    if match is None:
+        raise InvalidInput(f"{request_id[:80]!r} is no request id of an endpoint", "take `request_id` from an answer")
+    return Traced(match[1], int(match[2]), int(match[3]))

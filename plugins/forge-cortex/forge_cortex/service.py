@@ -10,7 +10,7 @@ from importlib.metadata import entry_points
 from threading import Lock
 
 import sqlalchemy as sa
-from attrs import field, frozen, validators
+from attrs import evolve, field, frozen, validators
 
 from forge_core.contracts.deployer import Deployer, DeploymentStrategy
 from forge_core.contracts.flavor import Models, Predictor
@@ -24,7 +24,7 @@ from forge_core.records.runs import KernelSpec
 from forge_core.records.serving import Deployment, Route
 from forge_core.serialize import to_json
 from forge_cortex import revisions
-from forge_cortex.names import endpoint_name
+from forge_cortex.names import endpoint_name, traced
 from forge_cortex.server import command
 from forge_cortex.server.messages import Limits, Observed, ServerPlan, Target, WorkerSpec
 
@@ -84,6 +84,14 @@ class ModelDeploymentService(Deployer):
         until = revisions.text_of(at) if at is not None else None
         with self._database.read() as connection:
             return revisions.listed(connection, _tenant(), endpoint, self._url, until=until, limit=1 if until else None)
+
+    def trace(self, request_id: str) -> Deployment:
+        """From the id alone, which carries endpoint, revision and route; nothing had to be logged."""
+        said = traced(request_id)
+        found = next((one for one in self.history(said.endpoint) if one.revision == said.revision), None)
+        if found is None or said.route >= len(found.routes):
+            raise NotFound(f"no revision of {said.endpoint!r} answered the request {request_id!r}", f"forge history {said.endpoint}")
+        return evolve(found, routes=(found.routes[said.route],))
 
     def predict(self, endpoint: str, data: ArrowStream, key: str | None = None) -> ArrowStream:
         """In this process. There is one route for now, so `key` goes where every key goes."""
@@ -168,6 +176,7 @@ class ModelDeploymentService(Deployer):
         arguments = {
             "spec": spec,
             "session": session,
+            "endpoint": head.endpoint,
             "selector": f"{route.model}@{route.version}",
             "max_batch_size": self._settings.max_batch_size,
         }

@@ -302,3 +302,17 @@ def test_of_those_who_change_an_endpoint_at_once_one_wins_and_the_others_are_tol
         assert said["done"] >= 5
         assert [one.at for one in history] == sorted((one.at for one in history), reverse=True)
         assert {status(kernel, f"line@{version}") for version in (1, 2)} == {ModelStatus.DEPLOYED}
+
+
+def test_a_request_id_leads_to_the_revision_and_route_that_answered(lines, kernel):
+    first, second = lines.train(kernel, 1.0), lines.train(kernel, 2.0)
+    deploy(kernel, first)
+    deploy(kernel, second)
+    assert kernel.deployer.trace("req_churn.1.0.01a2045c986033b9.17").routes == (Route("line", 1, 100),)
+    assert kernel.deployer.trace("req_churn.2.0.01a2045c986033b9.1").revision == 2
+    for unknown in ("req_churn.3.0.01.1", "req_churn.1.1.01.1", "req_nobody.1.0.01.1"):
+        with pytest.raises(NotFound):
+            kernel.deployer.trace(unknown)
+    for other in ("req_.0.0.01a2.1", "run_01", "req_churn.1.0.01.1\n", "req_../x.1.0.01.1"):
+        with pytest.raises(InvalidInput, match="no request id"):
+            kernel.deployer.trace(other)

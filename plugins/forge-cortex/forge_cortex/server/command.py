@@ -87,7 +87,7 @@ def _started(plan: ServerPlan, end: socket.socket) -> subprocess.Popen[bytes]:
         pass_fds=(end.fileno(),),
         stdin=subprocess.DEVNULL,
         stdout=2,  # stdout is the command's own, for one JSON document
-        env={**threads, **os.environ},
+        env={"OMP_WAIT_POLICY": "PASSIVE", **threads, **os.environ},  # threads that wait leave the cores to the gateway
     )
 
 

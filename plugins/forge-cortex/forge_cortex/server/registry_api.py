@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import litserve
@@ -38,17 +39,22 @@ class Batch:
 
 
 class RegistryLitAPI(litserve.LitAPI):  # type: ignore[misc]
-    """Loads `selector` through a kernel of its own, so that what guards models guards this one."""
+    """Loads `selector` through a kernel of its own, so that what guards models guards this one.
 
-    def __init__(self, spec: KernelSpec, session: Session, selector: str, max_batch_size: int) -> None:
+    The project's monitor is given every batch with its inputs, its answers and the model's own time for it.
+    """
+
+    def __init__(self, spec: KernelSpec, session: Session, endpoint: str, selector: str, max_batch_size: int) -> None:
         super().__init__(max_batch_size=max_batch_size)
-        self._spec_of_kernel, self._session, self._selector = spec, session, selector
+        self._spec_of_kernel, self._session, self._endpoint, self._selector = spec, session, endpoint, selector
+        self._warm = False
         self.signature: tuple[Field, ...] = ()
 
     def setup(self, device: str) -> None:
         kernel = Kernel.from_spec(self._spec_of_kernel)
         with acting_as(self._session):
             self._model = kernel.load_model(self._selector)
+            self._monitor = kernel.monitor
         self.signature = tuple(Field(column.name, column.type, column.nullable) for column in self._model.manifest.inputs)
         self._reader = arrow.Reader(self.signature)
 
@@ -104,13 +110,18 @@ class RegistryLitAPI(litserve.LitAPI):  # type: ignore[misc]
         return Answer(*output.rows)
 
     def _predicted(self, batch: Batch) -> Batch:
+        began = time.perf_counter()
         with acting_as(self._session):
             answers = pa.table(self._model.predict(batch.table))
-        if len(answers) != len(batch.table):
-            raise RuntimeError("the model did not answer each row once")
+            if len(answers) != len(batch.table):
+                raise RuntimeError("the model did not answer each row once")
+            if self._warm:  # the first prediction is the one that warms up
+                took = (time.perf_counter() - began) * 1000
+                self._monitor.record(self._endpoint, self._model.metadata.version, batch.table, answers, [took] * len(batch.parts))
+        self._warm = True
         return Batch(answers, batch.parts)
 
 
-def registry_api(spec: JSON, session: JSON, selector: str, max_batch_size: int) -> RegistryLitAPI:
+def registry_api(spec: JSON, session: JSON, endpoint: str, selector: str, max_batch_size: int) -> RegistryLitAPI:
     """The factory that a `WorkerSpec` names; its arguments are JSON."""
-    return RegistryLitAPI(from_json(spec, KernelSpec), from_json(session, Session), selector, max_batch_size)
+    return RegistryLitAPI(from_json(spec, KernelSpec), from_json(session, Session), endpoint, selector, max_batch_size)
