@@ -29,7 +29,7 @@ def _assembled(document: Document, model: ModelSpec | None, name: str) -> Pipeli
     return PipelineConfig(
         name=name,
         model=model,
-        datasets=chosen(model, document.datasets) if model is not None else (),
+        datasets=chosen(model, document.datasets) if model is not None else document.datasets,
         transforms=document.feature_engineering.transformations if model is not None else (),
         deployment=_deployment(document, name) if model is not None else None,
         stages=said.steps,

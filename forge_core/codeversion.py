@@ -14,12 +14,18 @@ from forge_core.records.models import CodeVersion
 def of(root: Path) -> CodeVersion:
     """`commit` and `diff_digest` are None outside a git checkout, `diff_digest` also where all is committed."""
     commit = _git(root, "rev-parse", "HEAD")
-    diff = _git(root, "diff", "HEAD", "--", ".") if commit else None
-    return CodeVersion(
-        commit.decode().strip() if commit else None,
-        hashlib.sha256(diff).hexdigest() if diff else None,
-        environment_digest(),
-    )
+    return CodeVersion(commit.decode().strip() if commit else None, _uncommitted(root) if commit else None, environment_digest())
+
+
+def _uncommitted(root: Path) -> str | None:
+    """Over what differs from the commit below `root`, and the sources that git does not know yet and does not ignore."""
+    sha, empty = hashlib.sha256(diff := _git(root, "diff", "HEAD", "--", ".") or b""), True
+    for name in sorted((_git(root, "ls-files", "-z", "--others", "--exclude-standard", "--", "*.py", "*.yaml") or b"").split(b"\0")):
+        path = root / os.fsdecode(name)
+        if name and path.is_file():
+            empty = False
+            sha.update(name + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return None if empty and not diff else sha.hexdigest()
 
 
 def environment_digest() -> str:

@@ -42,7 +42,14 @@ class Config:
     @property
     def document(self) -> Document:
         """The whole file, checked; drivers' own sections stay as written until the driver is built."""
-        return structure(_own_resolved(self.raw, self.locate), Document, (), self.locate)
+        found = structure(_own_resolved(self.raw, self.locate), Document, (), self.locate)
+        lists = (("datasets",), found.datasets), (("models",), found.models), (("deployment", "endpoints"), found.deployment.endpoints)
+        for place, items in lists:
+            names = [one.name for one in items]
+            for index, name in enumerate(names):
+                if name in names[:index]:
+                    raise ConfigError(f"{self.locate((*place, index, 'name'))}: {name!r} stands twice", "give one of them another name")
+        return found
 
 
 def find(path: str | Path | None) -> Path:

@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from typing import Any
+from urllib.parse import quote
 
 import sqlalchemy as sa
 from attrs import define, field
@@ -39,11 +40,13 @@ class _Open:
 class Database:
     """Injected by annotation. An engine is made at first use and never crosses a fork: call `close()` before forking."""
 
-    def __init__(self, url: str, *, read_only: bool = False, owner: str = "") -> None:
+    def __init__(self, url: str, *, read_only: bool = False, owner: str = "", root: Path | None = None) -> None:
         try:
             self._url = sa.make_url(url)
         except sa.exc.ArgumentError:
             raise ConfigError("infrastructure.database.url is not a database URL", "write sqlite:///.forge/forge.db") from None
+        if root is not None and self.dialect == "sqlite" and self._url.database not in (None, "", ":memory:"):
+            self._url = self._url.set(database=str(root / str(self._url.database)))  # no text of a URL: a folder may be called a?b#c
         self._read_only = read_only
         self._owner = owner
         self._current: ContextVar[_Open | None] = ContextVar("forge_transaction", default=None)
@@ -69,7 +72,7 @@ class Database:
             return sa.create_engine(self._url, pool_pre_ping=True)
         path = Path(self._url.database or "")
         if self._read_only:
-            engine = sa.create_engine(f"sqlite:///file:{path}?{_reading(path)}&uri=true", connect_args={"timeout": 30})
+            engine = sa.create_engine(_reading(path), connect_args={"timeout": 30})
         else:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -140,18 +143,19 @@ class Database:
             yield outer.connection
             self._write_event(outer, call)
             return
-        with self._begun() as connection:
-            now = _Open(connection)
-            token = self._current.set(now)
-            try:
-                yield connection
-                self._write_event(now, call)
-            except BaseException:
-                if call is not None:
-                    call.recorded = False
-                raise
-            finally:
-                self._current.reset(token)
+        try:
+            with self._begun() as connection:
+                now = _Open(connection)
+                token = self._current.set(now)
+                try:
+                    yield connection
+                    self._write_event(now, call)
+                finally:
+                    self._current.reset(token)
+        except BaseException:  # a commit that failed among them
+            if call is not None:
+                call.recorded = False
+            raise
         for act in now.after:
             act()
 
@@ -175,6 +179,11 @@ class Database:
     @contextmanager
     def outside(self, call: Call) -> Iterator[None]:
         """A mutation of something else than this database: its intent is committed first, its outcome afterwards."""
+        now = self._current.get()
+        if now is not None:  # inside a transaction the outcome alone can be kept, and only with all the rest
+            yield
+            self._write_event(now, call)
+            return
         intent = event_of(call, "intent")
         with self.transaction() as connection:
             connection.execute(EVENTS.insert().values(**to_json(intent), owner=self._owner))
@@ -232,9 +241,10 @@ class Database:
             raise ForgeError(f"the database cannot be used: {_first_line(error.orig)}", "look at infrastructure.database.url") from error
 
 
-def _reading(path: Path) -> str:
+def _reading(path: Path) -> sa.URL:
     """SQLite makes the files of its log even to read, unless it is told that nobody writes: that holds while there is no log."""
-    return "mode=ro" if path.with_name(f"{path.name}-wal").exists() else "immutable=1"
+    how = {"mode": "ro"} if path.with_name(f"{path.name}-wal").exists() else {"immutable": "1"}
+    return sa.URL.create("sqlite", database=f"file:{quote(str(path))}", query={**how, "uri": "true"})
 
 
 def event_of(call: Call, outcome: str, event_id: str | None = None) -> Event:

@@ -197,6 +197,8 @@ class Journal:
             )
 
     def plan_of(self, run_id: str) -> Plan:
+        if not self._database.exists:
+            raise _missing(run_id)
         with self._database.read() as connection:
             return from_json(self._row(connection, run_id)["plan"], Plan)
 
@@ -247,7 +249,7 @@ class Journal:
 
 _HOLD = (
     RUNS.update()
-    .where(RUNS.c.run_id == sa.bindparam("b_run"), RUNS.c.owner == sa.bindparam("b_owner"))
+    .where(RUNS.c.run_id == sa.bindparam("b_run"), RUNS.c.owner == sa.bindparam("b_owner"), RUNS.c.state == "running")
     .values(lease=sa.bindparam("b_lease"), state=sa.bindparam("b_state"), error=sa.bindparam("b_error"), ended_at=sa.bindparam("b_ended"))
     .returning(RUNS.c.cancel)
 )

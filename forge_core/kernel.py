@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
+from threading import RLock
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, cast, get_args, get_origin
+from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args, get_origin
 
 import attrs
 from attrs import evolve
@@ -38,7 +39,7 @@ from forge_core.hookspecs import AuthHooks, KernelHooks
 from forge_core.hub import Hub
 from forge_core.identifiers import new_id
 from forge_core.journal import Journal
-from forge_core.operations import Call, acting_as, bare, guard
+from forge_core.operations import Call, acting, acting_as, bare, guard
 from forge_core.processes import known_dead, me
 from forge_core.records.auth import Decision, Principal, Session
 from forge_core.records.data import JSON
@@ -48,10 +49,12 @@ from forge_core.records.serving import Notice
 from forge_core.references import interpolate
 from forge_core.resources import DriversByName, HubListener, KernelModels, KernelRuntime
 from forge_core.roles import ROLES
+from forge_core.serialize import digest_of, to_json
 
 if TYPE_CHECKING:
     from forge_core.contracts.notifier import Notifier
 
+R = TypeVar("R")
 ANONYMOUS = Principal("anonymous")
 
 
@@ -66,7 +69,13 @@ class Kernel:
     """
 
     def __init__(
-        self, config: Config, *, plugins: bool = True, credentials: Mapping[str, str] | None = None, read_only: bool = False
+        self,
+        config: Config,
+        *,
+        plugins: bool = True,
+        credentials: Mapping[str, str] | None = None,
+        read_only: bool = False,
+        hub: Hub | None = None,
     ) -> None:
         self.config = config
         self.document: Document = config.document
@@ -76,13 +85,17 @@ class Kernel:
         self._live: dict[tuple[str, str], Driver] = {}
         self._order: list[Driver] = []
         self._building: list[tuple[str, str]] = []
+        self._lock = RLock()
+        self._variants: dict[str, Kernel] = {}
         self._auth_fault: Fault | None = None
         self._faults: list[Fault] = []
         self.on_progress: Callable[[float, str], None] = lambda fraction, message: None
         self.on_step_progress: Callable[[str, str, float, str], None] = lambda run_id, step, fraction, message: None
         if str(config.root) not in sys.path:
             sys.path.append(str(config.root))  # last: a project's own modules shadow nothing
-        self.hub = Hub(self.catalog, self._required(), said.local if plugins else ())
+        self.hub = hub or Hub(self.catalog, self._required(), said.local if plugins else ())
+        if hub is not None:  # beside another kernel, which says what happens
+            return
         self._settle()
         if not read_only and plugins:
             lastfaults.write(config.root, self.faults)
@@ -115,11 +128,16 @@ class Kernel:
 
     def close(self) -> None:
         """Close drivers, the last one opened first; one that fails is a fault."""
+        for variant in self._variants.values():
+            variant.close()
+        self._variants.clear()
         while self._order:
             driver = self._order.pop()
             try:
                 getattr(driver, "close", lambda: None)()
-            except Exception as error:  # a driver of a stranger may raise anything
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # a driver of a stranger may raise anything, SystemExit included
                 self._note("close", type(driver).__module__.partition(".")[0], error)
         self._live.clear()
         if "database" in self.__dict__:
@@ -130,6 +148,7 @@ class Kernel:
 
     @property
     def faults(self) -> tuple[Fault, ...]:
+        _ = self._auth
         own = (self._auth_fault,) if self._auth_fault is not None else ()
         return (*own, *self._faults, *self.hub.faults)
 
@@ -144,9 +163,7 @@ class Kernel:
         url = self._infrastructure("database").get("url")
         if not isinstance(url, str):
             raise ConfigError(f"{self.config.locate(('infrastructure', 'database'))}: url is missing", "url: sqlite:///.forge/forge.db")
-        if url.startswith("sqlite:///") and not url.startswith("sqlite:////"):
-            url = f"sqlite:///{self.config.root / url.removeprefix('sqlite:///')}"
-        database = Database(url, read_only=self._read_only, owner=me())
+        database = Database(url, read_only=self._read_only, owner=me(), root=self.config.root)
         database.on_event = lambda event: self.hub.tell(AuthHooks.forge_event_recorded, event=event)
         return database
 
@@ -202,13 +219,18 @@ class Kernel:
 
     def decide(self, session: Session, action: str, resource: str) -> Decision:
         provider = self._auth
-        decision = provider.authorize(session.principal, action, resource) if provider is not None else Decision(True)
+        if provider is None:
+            decision = Decision(
+                action not in ("data:read", "endpoint:predict"), "the auth driver is faulty, and with it go filters and masks"
+            )
+        else:
+            decision = provider.authorize(session.principal, action, resource)
         if not decision.allowed:
             raise Refused(
                 f"{session.principal.name} may not {action} on {resource}" + (f": {decision.reason}" if decision.reason else ""),
-                "give a key with the role it needs: FORGE_API_KEY or --api-key-file"
-                if not session.principal.roles
-                else "ask who grants roles here",
+                "ask who grants roles here"
+                if session.principal.roles
+                else "give a key with the role it needs: FORGE_API_KEY or --api-key-file",
             )
         self.hub.gate(AuthHooks.forge_authorize, principal=session.principal, action=action, resource=resource)
         return decision
@@ -226,7 +248,7 @@ class Kernel:
         try:
             return cast("AuthProvider", bare(self.driver("auth")))
         except ForgeError as error:
-            name = str(self._infrastructure("auth").get("type"))
+            name = self._auth_name()
             offers = [ref for ref in self.catalog.refs if (ref.role, ref.name) == ("auth", name)]
             distribution, version = (offers[0].distribution, offers[0].version) if offers else (f"the auth driver {name!r}", "")
             self._auth_fault = Fault("auth", distribution, version, error.cause, error.remedy)
@@ -236,12 +258,13 @@ class Kernel:
 
     def driver(self, role: str, name: str | None = None) -> Any:
         """The one live driver behind the guard: by its key in forge.yaml, or by a driver's own name with its defaults."""
-        if name is not None and not ROLES[role].many and name == self._raw("infrastructure", ROLES[role].section).get("type"):
+        if name is not None and not ROLES[role].many and name == self._section(role, None)[0]:
             name = None  # the one configured, by its driver's name
         key = (role, name or "")
-        if key not in self._live:
-            self._live[key] = self._built(role, name)
-        return self._live[key]
+        with self._lock:
+            if key not in self._live:
+                self._live[key] = self._built(role, name)
+            return self._live[key]
 
     def make(self, role: str, name: str, config: Mapping[str, JSON] | None = None, optional: Mapping[str, JSON] | None = None) -> Any:
         """A new driver per use (a transform, a strategy) with these settings; `optional` ones are given where its Settings know them."""
@@ -249,7 +272,7 @@ class Kernel:
         settings = wiring.settings_class(cls)
         known = {one.name for one in attrs.fields(settings)} if settings is not None else set()
         given = {**{key: value for key, value in (optional or {}).items() if key in known}, **dict(config or {})}
-        return guard(wiring.build(cls, given, self._collaborator, (role, name)), self)
+        return guard(self._constructed(role, name, lambda: wiring.build(cls, given, self._collaborator, (role, name))), self)
 
     def check_driver(self, role: str, name: str | None = None, config: Mapping[str, JSON] | None = None) -> None:
         """Raise what is wrong with a driver's name or settings, without constructing it."""
@@ -297,12 +320,24 @@ class Kernel:
             kind, section, where = self._section(role, name)
             cls = self._class(role, kind)
             resolved = interpolate(section, self._secret, self.config.locate, where)
-            driver = wiring.build(cls, resolved, self._collaborator, where, self.config.locate)
-            getattr(driver, "open", lambda: None)()
+            driver = self._constructed(role, kind, lambda: wiring.build(cls, resolved, self._collaborator, where, self.config.locate))
+            self._order.append(driver)  # before it is opened: what opened half-way is closed too
+            self._constructed(role, kind, getattr(driver, "open", lambda: None))
         finally:
             self._building.pop()
-        self._order.append(driver)
         return guard(driver, self)
+
+    def _constructed(self, role: str, name: str, act: Callable[[], R]) -> R:
+        """A driver's own code while it is built and opened may raise anything; people see whose it is."""
+        try:
+            return act()
+        except (ForgeError, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            offers = [f"{one.distribution} {one.version}" for one in self.catalog.refs if (one.role, one.name) == (role, name)]
+            whose = offers[0] if offers else "this project"
+            cause = f"{role} {name!r} of {whose} cannot be opened: {type(error).__name__}: {drivers.first_line(error)}"
+            raise ForgeError(cause, f"look at its settings, or mend {whose}") from error
 
     def _class(self, role: str, name: str) -> type[Driver]:
         cls = ModelFactory.local(name) if role == "trainer" else None
@@ -315,9 +350,12 @@ class Kernel:
             raise ForgeError(f"{role} {name!r} does not implement {', '.join(left)}", f"see forge_core.contracts.{contract.__name__}")
         return cast("type[Driver]", cls)
 
-    def type_of(self, role: str, name: str) -> str:
-        """The driver behind a name of forge.yaml; a driver's own name stands for itself."""
-        return self._section(role, name)[0]
+    def section(self, role: str, name: str | None = None) -> tuple[str, Mapping[str, JSON]]:
+        """(the driver, its settings as written) behind a name of forge.yaml; a driver's own name stands for itself."""
+        if role == "storage":
+            return "", self._raw("infrastructure", "storage")
+        kind, settings, _where = self._section(role, name)
+        return kind, settings
 
     def _section(self, role: str, name: str | None) -> tuple[str, dict[str, JSON], tuple[str, ...]]:
         """(driver's name, its settings, where they stand)."""
@@ -330,6 +368,7 @@ class Kernel:
             kind = said.get("type", name)
         if kind is None:
             raise ConfigError(f"no {role} is named", f"see forge plugins list for what is installed as {role}")
+        kind = interpolate(kind, self._secret if role != "secrets" else None, self.config.locate, (*where, "type"))
         return str(kind), {key: value for key, value in said.items() if key != "type"}, where
 
     def _raw(self, section: str, name: str) -> dict[str, JSON]:
@@ -387,6 +426,8 @@ class Kernel:
         config = pipeline if isinstance(pipeline, PipelineConfig) else self.pipeline(pipeline)
         if parameters:
             config = evolve(config, parameters={**config.parameters, **parameters})
+        for name in config.notifications:
+            self.check_driver("notifier", name)
         orchestrator = self.orchestrator
         try:
             run = orchestrator.monitor_progress(orchestrator.execute_pipeline(config))
@@ -396,6 +437,26 @@ class Kernel:
         self._notify(config, f"{config.name} is done", run.run_id, "info")
         return run
 
+    def knowing(self, config: PipelineConfig) -> Kernel:
+        """This kernel, or one beside it whose project also has the data sets that a builder's pipeline brings along."""
+        brought = [one for one in config.datasets if one not in self.document.datasets]
+        if not brought:
+            return self
+        names = {one.name for one in brought}
+        raw = dict(self.config.raw)
+        raw["datasets"] = [*(one for one in raw.get("datasets") or () if one["name"] not in names), *(to_json(one) for one in brought)]
+        key = digest_of(raw["datasets"])
+        with self._lock:
+            if key not in self._variants:
+                made = Kernel(configuration.from_json(raw, self.config.root, self.config.environment), plugins=self._plugins,
+                              credentials=self._credentials, read_only=self._read_only, hub=self.hub)  # fmt: skip
+                made.on_step_progress = self._progressed
+                self._variants[key] = made
+            return self._variants[key]
+
+    def _progressed(self, run_id: str, step: str, fraction: float, message: str) -> None:
+        self.on_step_progress(run_id, step, fraction, message)
+
     def plan(self, pipeline: str | PipelineConfig | None = None) -> Plan:
         """What a run would do now; reads only."""
         config = pipeline if isinstance(pipeline, PipelineConfig) else self.pipeline(pipeline)
@@ -404,8 +465,9 @@ class Kernel:
 
     def runs(self, name: str | None = None, limit: int = 100) -> Sequence[RunRecord]:
         """Runs of any orchestrator, newest first."""
-        self.decide(self.session, "run:read", "runs")
-        with acting_as(self.session):
+        session = acting() or self.session
+        self.decide(session, "run:read", "runs")
+        with acting_as(session):
             return self.journal.runs(name, limit)
 
     def load_model(self, selector: str) -> ServedModel:
@@ -434,9 +496,15 @@ class Kernel:
             act()
 
     def _required(self) -> tuple[str, ...]:
-        name = str((self.config.raw.get("infrastructure") or {}).get("auth", {}).get("type", "none"))
+        name = self._auth_name()
         auth = [ref.distribution for ref in self.catalog.refs if (ref.role, ref.name) == ("auth", name)]
         return (*self.document.plugins.require, *(one for one in auth if one != "forge-kernel"))
+
+    def _auth_name(self) -> str:
+        try:
+            return self._section("auth", None)[0]
+        except ForgeError:  # a reference that cannot be resolved: the driver is faulty, which is told elsewhere
+            return ""
 
     def _settle(self) -> None:
         """Mutations outside the database whose process has ended are settled as unknown."""
@@ -446,7 +514,9 @@ class Kernel:
             except ForgeError as error:
                 self._note("settle", "forge-kernel", error)
 
-    def _note(self, where: str, distribution: str, error: Exception) -> None:
-        self._faults.append(
-            Fault(where, distribution, "", f"{type(error).__name__}: {drivers.first_line(error)}", f"upgrade or deny {distribution}")
-        )
+    def _note(self, where: str, distribution: str, error: BaseException) -> None:
+        if isinstance(error, ForgeError):
+            self._faults.append(Fault(where, distribution, "", error.cause, error.remedy))
+            return
+        cause = f"{type(error).__name__}: {drivers.first_line(error)}"
+        self._faults.append(Fault(where, distribution, "", cause, f"upgrade or deny {distribution}"))

@@ -89,7 +89,7 @@ class Thresholded(Predictor):
 
 
 class Served(ServedModel):
-    """Raw rows in; columns that the manifest does not name are ignored, one that is missing is named."""
+    """Raw rows in, as Arrow or as a list of mappings; columns that the manifest does not name are ignored, one that is missing is named."""
 
     def __init__(
         self,
@@ -105,7 +105,7 @@ class Served(ServedModel):
         self._transforms, self._inner = transforms, inner
 
     def predict(self, data: ArrowStream) -> ArrowStream:
-        rows = pa.table(data)
+        rows = pa.Table.from_pylist(data) if isinstance(data, list) else pa.table(data)
         missing = [name for name in self._names if name not in rows.column_names]
         if missing:
             raise InvalidInput(f"the column {missing[0]!r} is missing", f"the model takes: {', '.join(self._names)}")

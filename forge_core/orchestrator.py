@@ -8,7 +8,7 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,10 +21,11 @@ from forge_core.faults import Cancelled, ForgeError, NotFound
 from forge_core.files import sync_tree
 from forge_core.identifiers import new_id
 from forge_core.operations import current
+from forge_core.planner import moves_traffic
 from forge_core.processes import me
 from forge_core.records.data import JSON
 from forge_core.records.project import Project
-from forge_core.records.runs import PipelineConfig, Plan, Planned, RetryPolicy, RunRecord, StepRecord, Task
+from forge_core.records.runs import KernelSpec, PipelineConfig, Plan, Planned, RetryPolicy, RunRecord, StepRecord, Task
 from forge_core.worker import StepTimeout, Worker
 
 
@@ -42,6 +43,7 @@ class TrainingOrchestrator(Orchestrator):
     def __init__(self, settings: Settings, *, runtime: Runtime, project: Project) -> None:
         self._settings, self._runtime, self._project = settings, runtime, project
         self._worker: Worker | None = None
+        self._spec = runtime.spec  # of the worker
 
     def close(self) -> None:
         if self._worker is not None:
@@ -58,8 +60,14 @@ class TrainingOrchestrator(Orchestrator):
 
     def resume(self, run_id: str) -> None:
         owner = me()
-        plan = self._runtime.journal.take(run_id, owner)
-        self._run(run_id, owner, plan)
+        journal = self._runtime.journal
+        plan = journal.plan_of(run_id)
+        done = [step.fingerprint for step in journal.run(run_id).steps if step.state == "done"]
+        there = self._runtime.known(done)  # a finished step whose files are gone is done again
+        finished = {one.step.name for one in plan.steps if one.fingerprint in there and one.fingerprint in done}
+        plan = self._runtime.replan(plan, finished)
+        journal.take(run_id, owner)
+        self._run(run_id, owner, plan, finished)
 
     def cancel(self, run_id: str) -> None:
         self._runtime.journal.request_cancel(run_id)
@@ -81,11 +89,11 @@ class TrainingOrchestrator(Orchestrator):
     def _log(self, run_id: str, step: str) -> Path:
         return self._project.state / "runs" / run_id / f"{step}.log"
 
-    def _run(self, run_id: str, owner: str, plan: Plan) -> None:
+    def _run(self, run_id: str, owner: str, plan: Plan, finished: Collection[str] = ()) -> None:
         ends = time.monotonic() + plan.pipeline.timeout if plan.pipeline.timeout is not None else None
-        execution = _Execution(self._runtime, run_id, owner, plan)
+        execution = _Execution(self._runtime.bound(plan.pipeline), run_id, owner, plan, finished)
         with self._beating(run_id, owner), execution:
-            known = self._runtime.known([planned.fingerprint for planned in plan.steps])
+            known = self._runtime.known([planned.fingerprint for planned in plan.steps if not moves_traffic(planned.step)])
             for position, planned in enumerate(plan.steps):
                 if execution.finished(position):
                     continue
@@ -115,29 +123,42 @@ class TrainingOrchestrator(Orchestrator):
 
     def _perform(self, execution: _Execution, planned: Planned, attempt: int, ends: float | None) -> tuple[Mapping[str, JSON], bool]:
         step, run_id = planned.step, execution.run_id
-        final = self._runtime.folder(planned.fingerprint)
+        final = execution.runtime.folder(planned.fingerprint)
         work = final.with_name(f"{final.name}.{run_id}.{secrets.token_hex(3)}")  # of this attempt alone
         task = Task(run_id, step, execution.inputs(step.needs), work, current(), attempt)
+        work.mkdir(parents=True)
         try:
-            outputs = self._runtime.perform(task) if self._in_place(planned) else self._in_worker(task, _left(step.timeout, ends))
-            files = work.exists()
+            outputs = (
+                execution.runtime.perform(task)
+                if self._in_place(planned)
+                else self._in_worker(execution.runtime.spec, task, _left(step.timeout, ends))
+            )
+            files = any(work.iterdir()) if work.is_dir() else False
             if files:  # bytes first, then the row that names them
                 sync_tree(work)
                 with self._runtime.journal.held(run_id, execution.owner):
-                    shutil.rmtree(final, ignore_errors=True)
+                    other = execution.runtime.known([planned.fingerprint]).get(planned.fingerprint)
+                    if other is not None:  # another run was faster: its row names its files, and both stay
+                        return other.outputs, other.files
+                    if final.exists():
+                        os.rename(final, work.with_name(f"{work.name}.old"))
                     os.rename(work, final)
             return outputs, files
         finally:
             shutil.rmtree(work, ignore_errors=True)
+            shutil.rmtree(work.with_name(f"{work.name}.old"), ignore_errors=True)
 
     def _in_place(self, planned: Planned) -> bool:
         if self._settings.isolation != "auto":
             return self._settings.isolation == "inline"
         return planned.step.isolation == "inline" and planned.step.timeout is None
 
-    def _in_worker(self, task: Task, timeout: float | None) -> Mapping[str, JSON]:
+    def _in_worker(self, spec: KernelSpec, task: Task, timeout: float | None) -> Mapping[str, JSON]:
+        if self._spec != spec:
+            self.close()
+            self._spec = spec
         if self._worker is None:
-            self._worker = Worker(self._runtime.spec)
+            self._worker = Worker(self._spec)
         try:
             return self._worker.perform(
                 task,
@@ -174,11 +195,11 @@ class TrainingOrchestrator(Orchestrator):
 class _Execution:
     """One execution of a plan: what has ended, and one commit for a step's end with the next one's start."""
 
-    def __init__(self, runtime: Runtime, run_id: str, owner: str, plan: Plan) -> None:
+    def __init__(self, runtime: Runtime, run_id: str, owner: str, plan: Plan, finished: Collection[str]) -> None:
         self.run_id, self.owner = run_id, owner
-        self._journal, self._plan, self._runtime = runtime.journal, plan, runtime
-        done = {step.name: step for step in runtime.journal.run(run_id).steps if step.state == "done"}
-        self._outputs: dict[str, Mapping[str, JSON]] = {name: step.outputs for name, step in done.items()}
+        self._journal, self._plan, self.runtime = runtime.journal, plan, runtime
+        steps = runtime.journal.run(run_id).steps if finished else ()
+        self._outputs: dict[str, Mapping[str, JSON]] = {step.name: step.outputs for step in steps if step.name in finished}
         self._prints = {planned.step.name: planned.fingerprint for planned in plan.steps}
         self._waiting: list[tuple[int, StepRecord, bool]] = []
 
@@ -200,7 +221,7 @@ class _Execution:
         return self._plan.steps[position].step.name in self._outputs
 
     def inputs(self, needs: tuple[str, ...]) -> dict[str, Mapping[str, JSON]]:
-        return {name: {**self._outputs[name], "folder": str(self._runtime.folder(self._prints[name]))} for name in needs}
+        return {name: {**self._outputs[name], "folder": str(self.runtime.folder(self._prints[name]))} for name in needs}
 
     def started(self, position: int, planned: Planned, attempt: int) -> StepRecord:
         record = StepRecord(planned.step.name, planned.step.stage, "running", planned.fingerprint, attempt, False, {}, datetime.now(UTC))

@@ -6,14 +6,14 @@ import importlib
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast, get_args
 
 import attrs
 from attrs import evolve
 
 from forge_core.faults import ConfigError
 from forge_core.records.data import JSON, DatasetSpec
-from forge_core.records.models import Evaluation, ModelSpec, TaskKind, Training
+from forge_core.records.models import Evaluation, ModelSpec, TaskKind, Training, ValidationStrategy
 from forge_core.records.runs import DeploymentSpec, PipelineConfig, PipelineStage, RetryPolicy, Step, TransformSpec
 from forge_core.serialize import to_json
 
@@ -78,7 +78,7 @@ class PipelineBuilder:
         kind = model if isinstance(model, str) else _registered_name(model)
         training = Training(split_ratio=float(split_ratio), seed=seed, order_by=order_by)
         if validation_strategy is not None:
-            training = evolve(training, validation_strategy=validation_strategy)
+            training = evolve(training, validation_strategy=cast("ValidationStrategy", validation_strategy))
         if n_splits is not None:
             training = evolve(training, n_splits=n_splits)
         chosen = tuple(features) if features is not None else None
@@ -179,19 +179,20 @@ def complete(model: ModelSpec, datasets: Sequence[DatasetSpec]) -> ModelSpec:
 def steps(config: PipelineConfig) -> tuple[Step, ...]:
     """The four standard stages of a model with a project's own steps between them, in the order of execution.
 
-    A step of one's own comes after its stage's standard one, and later stages need it: a check that fails stops the deployment.
+    A step of one's own comes after its stage's standard one, but in VALIDATION before it, since that one publishes: a
+    version that fails a check of one's own is not published. Later steps need the earlier ones.
     """
     standard = _standard(config) if config.model is not None else {}
     ordered: list[Step] = []
     for stage in STAGES:
-        before = tuple(one.name for one in ordered)
+        own = [one for one in config.stages if one.stage == stage]
         if stage in standard:
-            ordered.append(evolve(standard[stage], needs=before))
-        for own in config.stages:
-            if own.stage == stage:
-                bounded = own.timeout is not None or config.timeout is not None  # only a process can be ended
-                needs = own.needs or tuple(one.name for one in ordered)
-                ordered.append(evolve(own, needs=needs, isolation="process" if bounded else own.isolation))
+            own.insert(len(own) if stage == "VALIDATION" else 0, standard[stage])
+        for one in own:
+            bounded = one.timeout is not None or config.timeout is not None  # only a process can be ended
+            needs = one.needs or tuple(earlier.name for earlier in ordered)
+            ordered.append(evolve(one, needs=needs, isolation="process" if bounded else one.isolation))
+    ordered.extend(one for one in config.stages if one.stage not in STAGES)  # which the check refuses
     _check(config, ordered)
     return tuple(ordered)
 
@@ -217,7 +218,19 @@ def _standard(config: PipelineConfig) -> dict[str, Step]:
     }
 
 
+def check_training(how: Training) -> None:
+    known = get_args(ValidationStrategy)
+    if how.validation_strategy not in known:
+        raise ConfigError(f"there is no validation_strategy {how.validation_strategy!r}", f"one of {', '.join(known)}")
+    if not 0 < how.split_ratio < 1:
+        raise ConfigError(f"split_ratio is {how.split_ratio:g}", "between 0 and 1, for instance 0.8")
+    if how.n_splits < 2:
+        raise ConfigError(f"n_splits is {how.n_splits}", "2 or more")
+
+
 def _check(config: PipelineConfig, ordered: Sequence[Step]) -> None:
+    if config.model is not None:
+        check_training(config.model.training)
     for own in config.stages:
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", own.name):  # it names a log file
             raise ConfigError(f"{own.name!r} is no step's name", "letters, digits, _ . -")

@@ -10,14 +10,16 @@ import ast
 import hashlib
 import importlib.util
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
+from attrs import evolve
+
 from forge_core import __version__
 from forge_core.catalog import Catalog, normal
-from forge_core.faults import ConfigError
+from forge_core.faults import ConfigError, Conflict
 from forge_core.pipeline import steps
 from forge_core.records.data import JSON, DatasetVersion, Query
 from forge_core.records.runs import PipelineConfig, Plan, Planned, Step
@@ -39,7 +41,7 @@ def query_of(config: PipelineConfig) -> Query:
 class Planner:
     """`resolve` gives the version a query would read now, and the query as the acting principal may pose it.
 
-    `local` maps the project's own models to their modules, `type_of` an instance of forge.yaml to its driver's name.
+    `local` maps the project's own models to their modules; `section` gives the driver behind a name of forge.yaml with its settings.
     """
 
     def __init__(
@@ -49,27 +51,45 @@ class Planner:
         resolve: Callable[[str, Query], tuple[DatasetVersion, Query]],
         known: Callable[[Sequence[str]], Mapping[str, tuple[str, bool]]],
         local: Mapping[str, str] | None = None,
-        type_of: Callable[[str, str], str] = lambda role, name: name,
+        section: Callable[[str, str | None], tuple[str, Mapping[str, JSON]]] = lambda role, name: (name or "", {}),
     ) -> None:
         self._catalog, self._root, self._resolve, self._known = catalog, root, resolve, known
-        self._local, self._type_of = local or {}, type_of
+        self._local, self._section = local or {}, section
 
     def plan(self, config: PipelineConfig) -> Plan:
         """`known(fingerprints)` tells for those that have a result its run, and whether its files are still there."""
-        data, said = self._data(config)
+        data, queries = self._data(config)
+        said = _said(data, queries)
         prints: dict[str, str] = {}
         ordered = steps(config)
         for step in ordered:
             prints[step.name] = self._fingerprint(step, config, said, prints)
         found = self._known(list(prints.values()))
-        return Plan(config, data, tuple(_judged(step, prints[step.name], found.get(prints[step.name])) for step in ordered))
+        return Plan(config, data, tuple(_judged(step, prints[step.name], found.get(prints[step.name])) for step in ordered), queries)
 
-    def _data(self, config: PipelineConfig) -> tuple[tuple[DatasetVersion, ...], JSON]:
-        if config.model is None:
-            return (), []
-        query = query_of(config)
-        version, obliged = self._resolve(config.datasets[-1].connector, query)
-        return (version,), [version.digest, to_json(obliged)]
+    def replan(self, plan: Plan, finished: Collection[str]) -> Plan:
+        """The same data and steps; what is not finished gets the fingerprint that it has by the code of now."""
+        _data, queries = self._data(plan.pipeline)
+        if queries != plan.queries:
+            raise Conflict(
+                "who goes on with this run may not read the same rows and columns as who began it", "start a new run: forge train"
+            )
+        said = _said(plan.data, plan.queries)
+        prints = {one.step.name: one.fingerprint for one in plan.steps if one.step.name in finished}
+        made = []
+        for one in plan.steps:
+            if one.step.name not in prints:
+                prints[one.step.name] = self._fingerprint(one.step, plan.pipeline, said, prints)
+            made.append(evolve(one, fingerprint=prints[one.step.name]))
+        return evolve(plan, steps=tuple(made))
+
+    def _data(self, config: PipelineConfig) -> tuple[tuple[DatasetVersion, ...], tuple[Query, ...]]:
+        if config.model is not None:
+            wanted = [(config.datasets[-1].connector, query_of(config))]
+        else:
+            wanted = [(one.connector, Query(one.name, one.version)) for one in config.datasets]
+        found = [self._resolve(connector, query) for connector, query in wanted]
+        return tuple(version for version, _query in found), tuple(query for _version, query in found)
 
     def _fingerprint(self, step: Step, config: PipelineConfig, data: JSON, prints: Mapping[str, str]) -> str:
         return digest_of(
@@ -78,6 +98,7 @@ class Planner:
                 "parameters": interpolate(dict(step.parameters)),
                 "code": source_digest(step.target.partition(":")[0], self._root),
                 "libraries": [self._library(role, name) for role, name in drivers_of(step, config)],
+                "storage": dict(self._section("storage", None)[1]) if step.stage == "VALIDATION" else {},
                 "data": data if not step.needs or step.stage == "DATA_PREPARATION" else [],
                 "needs": [prints[name] for name in step.needs],
                 "kernel": __version__,
@@ -86,19 +107,31 @@ class Planner:
 
     def _library(self, role: str, name: str) -> JSON:
         """What stands behind a driver: its distribution's code and version, and the versions of what that requires."""
-        kind = self._type_of(role, name)
+        kind, settings = self._section(role, name or None)
+        said = [role, name, dict(settings)]
         if role == "trainer" and kind in self._local:
-            return [role, name, source_digest(self._local[kind], self._root)]
+            return [*said, source_digest(self._local[kind], self._root)]
         ref = self._catalog.get(role, kind)
         package = ref.target.partition(":")[0].partition(".")[0]
-        return [role, name, ref.distribution, ref.version, package_digest(package), requirements(ref.distribution)]
+        return [*said, ref.distribution, ref.version, package_digest(package), requirements(ref.distribution)]
+
+
+def _said(data: Sequence[DatasetVersion], queries: Sequence[Query]) -> JSON:
+    return [[version.digest for version in data], to_json(queries)]
 
 
 def _judged(step: Step, fingerprint: str, found: tuple[str, bool] | None) -> Planned:
+    if moves_traffic(step):
+        return Planned(step, fingerprint, False, "moves traffic where it has to; nothing happens where it is live")
     if found is None:
         return Planned(step, fingerprint, False, "no result for this code, these parameters and this data")
     run, intact = found
-    return Planned(step, fingerprint, intact, f"done in {run}" if intact else f"done in {run}, but its files are gone")
+    return Planned(step, fingerprint, intact, f"done in {run}" if intact else f"done in {run}, but what it left is gone or damaged")
+
+
+def moves_traffic(step: Step) -> bool:
+    """The standard deployment: what is live can change without a run, so that no result of it is ever taken from before."""
+    return step.target == "forge_core.stages:deploy"
 
 
 def drivers_of(step: Step, config: PipelineConfig) -> Iterator[tuple[str, str]]:
@@ -112,6 +145,8 @@ def drivers_of(step: Step, config: PipelineConfig) -> Iterator[tuple[str, str]]:
             yield "transform", transform.type
     if step.stage in ("TRAINING", "VALIDATION"):
         yield "trainer", config.model.type
+    if step.stage == "VALIDATION":
+        yield "registry", ""
 
 
 @cache

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import difflib
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from forge_core import codeversion
 from forge_core.contracts.flavor import ServedModel
 from forge_core.factory import ModelFactory
+from forge_core.faults import ForgeError, InvalidInput
 from forge_core.files import folder_name
 from forge_core.hookspecs import TrainingHooks
 from forge_core.hub import Hub
@@ -18,7 +20,7 @@ from forge_core.planner import Planner
 from forge_core.records.auth import Session
 from forge_core.records.data import JSON, DatasetVersion, Query
 from forge_core.records.models import CodeVersion
-from forge_core.records.runs import PipelineConfig, Plan, RunRecord, StepRecord, Task
+from forge_core.records.runs import KernelSpec, PipelineConfig, Plan, RunRecord, StepRecord, Task
 from forge_core.roles import ROLES
 from forge_core.worker import perform
 
@@ -62,23 +64,57 @@ class KernelRuntime:
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
-        self.spec, self.journal = kernel.spec, kernel.journal
+        self.journal = kernel.journal
         self._steps = kernel.project.state / "steps"
 
     def plan(self, pipeline: PipelineConfig, session: Session) -> Plan:
-        kernel = self._kernel
+        kernel = self._kernel.knowing(pipeline)
 
         def resolve(connector: str, query: Query) -> tuple[DatasetVersion, Query]:
             decision = kernel.decide(session, "data:read", f"dataset:{query.dataset}")
             live = kernel.connector(connector)
             return live.resolve(query), oblige(query, decision, type(live))
 
+        made = self._planner(kernel, resolve).plan(pipeline)
+        if pipeline.model is not None:
+            _check_columns(kernel, pipeline)
+        return made
+
+    def replan(self, plan: Plan, finished: Collection[str]) -> Plan:
+        kernel, session = self._kernel.knowing(plan.pipeline), current()
+
+        def pinned(connector: str, query: Query) -> tuple[DatasetVersion, Query]:
+            decision = kernel.decide(session, "data:read", f"dataset:{query.dataset}")
+            found = next(one for one in plan.data if one.dataset == query.dataset)
+            return found, oblige(query, decision, type(kernel.connector(connector)))
+
+        return self._planner(kernel, pinned).replan(plan, finished)
+
+    def _planner(self, kernel: Kernel, resolve: Callable[[str, Query], tuple[DatasetVersion, Query]]) -> Planner:
         def known(fingerprints: Sequence[str]) -> Mapping[str, tuple[str, bool]]:
             found = self.journal.results(fingerprints)
-            return {one: (result.run_id, not result.files or self.folder(one).is_dir()) for one, result in found.items()}
+            return {one: (result.run_id, self._intact(one, result)) for one, result in found.items()}
 
-        planner = Planner(kernel.catalog, kernel.config.root, resolve, known, ModelFactory.modules(), kernel.type_of)
-        return planner.plan(pipeline)
+        return Planner(kernel.catalog, kernel.config.root, resolve, known, ModelFactory.modules(), kernel.section)
+
+    def _intact(self, fingerprint: str, result: Result) -> bool:
+        """Files that a step left are there, and so is the version it published, as far as the registry knows."""
+        if result.files and not self.folder(fingerprint).is_dir():
+            return False
+        if "model_id" not in result.outputs or "model" not in result.outputs:
+            return True
+        try:
+            selector, registry = str(result.outputs["model"]), self._kernel.registry
+            return registry.get(selector).model_id == result.outputs["model_id"] and registry.intact(selector)
+        except ForgeError:
+            return False
+
+    @property
+    def spec(self) -> KernelSpec:
+        return self._kernel.spec
+
+    def bound(self, pipeline: PipelineConfig) -> KernelRuntime:
+        return KernelRuntime(self._kernel.knowing(pipeline))
 
     def perform(self, task: Task) -> Mapping[str, JSON]:
         return perform(self._kernel, task)
@@ -88,13 +124,26 @@ class KernelRuntime:
 
     def known(self, fingerprints: Sequence[str]) -> Mapping[str, Result]:
         found = self.journal.results(fingerprints)
-        return {one: result for one, result in found.items() if not result.files or self.folder(one).is_dir()}
+        return {one: result for one, result in found.items() if self._intact(one, result)}
 
     def folder(self, fingerprint: str) -> Path:
         return self._steps / folder_name(current().principal.tenant) / fingerprint[:40]
 
     def progress(self, run_id: str, step: str, fraction: float, message: str) -> None:
         self._kernel.on_step_progress(run_id, step, fraction, message)
+
+
+def _check_columns(kernel: Kernel, pipeline: PipelineConfig) -> None:
+    """What a model names of its data is there: it is read before any transform."""
+    assert pipeline.model is not None
+    model, dataset = pipeline.model, pipeline.datasets[-1]
+    columns = [column.name for column in kernel.connector(dataset.connector).schema(dataset.name)]
+    named = [*(model.features or ()), *([model.target] if model.target else []), *filter(None, [model.training.order_by])]
+    for name in named:
+        if name not in columns:
+            near = difflib.get_close_matches(name, columns, 1)
+            remedy = f"did you mean {near[0]!r}?" if near else f"columns: {', '.join(columns)}"
+            raise InvalidInput(f"model {model.name!r} names the column {name!r}, which {dataset.name!r} does not have", remedy)
 
 
 class HubListener(Listener):

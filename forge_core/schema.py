@@ -12,7 +12,7 @@ import attrs
 from forge_core import drivers, wiring
 from forge_core.catalog import Catalog
 from forge_core.document import INFRASTRUCTURE, Document
-from forge_core.faults import ForgeError
+from forge_core.faults import ConfigError, ForgeError
 from forge_core.records.data import JSON
 from forge_core.roles import ROLES
 
@@ -96,6 +96,11 @@ def check(kernel: Kernel) -> dict[str, JSON]:
     for model in document.models:
         kernel.check_driver("trainer", model.type)
         kernel.pipeline(model.name)
+    for name in document.pipeline.notifications:
+        kernel.check_driver("notifier", name)
+    for endpoint in document.deployment.endpoints:
+        if endpoint.model and endpoint.model not in {one.name for one in document.models}:
+            raise ConfigError(f"the endpoint {endpoint.name!r} names the model {endpoint.model!r}, which is not listed", "look at models")
     if document.deployment.endpoints:
         kernel.check_driver("strategy", document.deployment.strategy, document.deployment.config)
     return {

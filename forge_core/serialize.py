@@ -51,7 +51,7 @@ def from_json(data: JSON, cls: type[R]) -> R:
 
 
 def canonical(data: JSON) -> bytes:
-    return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def digest_of(data: JSON) -> str:

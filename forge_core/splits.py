@@ -11,8 +11,6 @@ from attrs import frozen
 from forge_core.faults import ConfigError, InvalidInput
 from forge_core.records.models import ModelSpec, Training
 
-STRATEGIES = ("holdout", "k_fold", "stratified_k_fold", "time_series_split")
-
 
 @frozen
 class Fold:
@@ -24,7 +22,6 @@ class Fold:
 
 def split(table: pa.Table, how: Training) -> tuple[pa.Table, pa.Table]:
     """(training part, held-out part). The last rows with `order_by` or in a split in time, else rows drawn by chance."""
-    check(how)
     rows = table.num_rows
     cut = min(max(1, round(rows * how.split_ratio)), rows - 1)
     if how.order_by is not None:
@@ -38,15 +35,6 @@ def split(table: pa.Table, how: Training) -> tuple[pa.Table, pa.Table]:
     else:
         order = _shuffled(rows, how.seed)
     return table.take(order[:cut]), table.take(order[cut:])
-
-
-def check(how: Training) -> None:
-    if how.validation_strategy not in STRATEGIES:
-        raise ConfigError(f"there is no validation_strategy {how.validation_strategy!r}", f"one of {', '.join(STRATEGIES)}")
-    if not 0 < how.split_ratio < 1:
-        raise ConfigError(f"split_ratio is {how.split_ratio:g}", "between 0 and 1, for instance 0.8")
-    if how.n_splits < 2:
-        raise ConfigError(f"n_splits is {how.n_splits}", "2 or more")
 
 
 def folds(table: pa.Table, spec: ModelSpec) -> Sequence[Fold]:

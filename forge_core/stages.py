@@ -53,10 +53,11 @@ def prepare(
     """DATA_PREPARATION: fetch, change rows, split, fit the transforms on the training part alone, apply them to both parts."""
     how, source = from_json(training, Training), from_json(dataset, DatasetSpec)
     data = _fetch(task, kernel, source, target, features, how.order_by)
-    table = pa.table(data.open())  # not `data` itself: an error in a pass would lose its type in the C stream
-    target = _target(target, table.column_names)
+    read = pa.table(data.open())  # not `data` itself: an error in a pass would lose its type in the C stream
+    target = _target(target, read.column_names)
     specs = [from_json(one, TransformSpec) for one in transforms]
-    table = _with_target(table, target)
+    table = _with_target(read, target)
+    unlabelled = read.num_rows - table.num_rows
     for spec in specs:
         if not (transform := _transform(kernel, spec, target)).by_row:
             table = _arrow(transform.apply(table, {}))
@@ -65,7 +66,7 @@ def prepare(
         raw_train, raw_test = raw_train.drop_columns([how.order_by]), raw_test.drop_columns([how.order_by])
     fitted, train_part = fit(kernel, specs, raw_train, target)
     parts = {"raw_train": raw_train, "raw_test": raw_test, "train": train_part, "test": transformed(kernel, fitted, raw_test, target)}
-    task.folder.mkdir(parents=True)
+    task.folder.mkdir(parents=True, exist_ok=True)
     for name, part in parts.items():
         _write(part, task.folder / f"{name}.arrow")
     return {
@@ -74,7 +75,7 @@ def prepare(
         "target": target,
         "inputs": to_json([one for one in columns_of(raw_train.schema) if one.name != target]),
         "transforms": to_json(fitted),
-        "rows": {"read": table.num_rows, "train": raw_train.num_rows, "test": raw_test.num_rows},
+        "rows": {"read": read.num_rows, "without_target": unlabelled, "train": raw_train.num_rows, "test": raw_test.num_rows},
     }
 
 
@@ -86,7 +87,7 @@ def train(
     trainer = kernel.driver("trainer", spec.type)
     parts = Path(prepare["folder"])
     folds = splits.folds(_read(parts / "raw_train.arrow"), spec)
-    task.folder.mkdir(parents=True)
+    task.folder.mkdir(parents=True, exist_ok=True)
     crossed = _Crossed({}, None)
     with StepContext(kernel, task, spec.training.seed, spec.name, to_json(spec.hyperparameters)) as context:
         context.share(0, len(folds) + 1)
@@ -126,13 +127,18 @@ def validate(task: Task, kernel: Kernel, model: Mapping[str, JSON], prepare: Map
         "model_id": published.model_id,
         "version": published.version,
         "metrics": metrics,
-        "production": _compare(kernel, trainer, spec, rows),
+        "production": _compare(task, kernel, trainer, spec, rows),
     }
 
 
 def deploy(task: Task, kernel: Kernel, deployment: Mapping[str, JSON], validate: Mapping[str, JSON]) -> JSON:
     """DEPLOYMENT: put the version that was just published behind its endpoint."""
     spec = from_json(deployment, DeploymentSpec)
+    name, version = str(validate["model"]).rsplit("@", 1)
+    if spec.endpoint in kernel.deployer.endpoints():
+        live = kernel.deployer.status(spec.endpoint)
+        if [(route.model, route.version, route.weight) for route in live.routes] == [(name, int(version), 100)]:
+            return {"endpoint": live.endpoint, "revision": live.revision, "url": live.url}
     strategy = kernel.make("strategy", spec.strategy, spec.config)
     made = kernel.deployer.deploy_model(validate["model"], spec.endpoint, strategy)
     return {"endpoint": made.endpoint, "revision": made.revision, "url": made.url}
@@ -252,16 +258,32 @@ def _publish(
     return published
 
 
-def _compare(kernel: Kernel, trainer: Trainer, spec: ModelSpec, rows: pa.Table) -> JSON:
-    """The metrics of the version in production on the same rows, or None; one that no longer fits the data says why."""
+def _compare(task: Task, kernel: Kernel, trainer: Trainer, spec: ModelSpec, rows: pa.Table) -> JSON:
+    """The metrics of the version in production on the same rows, or None; one that no longer fits the data says why.
+
+    `held_out` is true where that version was made from the same preparation, so that it has not seen these rows either.
+    """
     try:
         current = kernel.registry.get(f"{spec.name}@production")
     except NotFound:
         return None
     try:
-        return {"version": current.version, "metrics": dict(trainer.evaluate(spec, kernel.load_model(current.selector), rows))}
-    except ForgeError as error:
-        return {"version": current.version, "error": error.cause}
+        metrics = dict(trainer.evaluate(spec, kernel.load_model(current.selector), rows))
+        return {
+            "version": current.version,
+            "metrics": metrics,
+            "held_out": _prepared(kernel, current.run_id) == _prepared(kernel, task.run_id),
+        }
+    except Exception as error:  # an old model that cannot answer is no reason to fail the new one
+        return {"version": current.version, "error": error.cause if isinstance(error, ForgeError) else type(error).__name__}
+
+
+def _prepared(kernel: Kernel, run_id: str) -> str | None:
+    """The fingerprint of a run's preparation; None for a run that is not known here."""
+    try:
+        return next((step.fingerprint for step in kernel.journal.run(run_id).steps if step.name == "prepare"), None)
+    except NotFound:
+        return None
 
 
 def _fetch(
@@ -272,7 +294,10 @@ def _fetch(
         extra = [name for name in (target, order_by) if name and name not in features]
         columns = (*features, *extra)
     data = kernel.connector(source.connector).fetch_training_data(Query(source.name, source.version, columns))
-    pinned = {one.dataset: one for one in kernel.journal.plan_of(task.run_id).data}.get(source.name)
+    plan = kernel.journal.plan_of(task.run_id)
+    if plan.queries and data.query != plan.queries[0]:
+        raise Conflict("who goes on with this run may not read the same rows and columns as who began it", "start a new run: forge train")
+    pinned = {one.dataset: one for one in plan.data}.get(source.name)
     if pinned is not None and pinned.digest != data.version.digest:
         raise Conflict(f"the data set {source.name!r} has changed since the run was planned", "start a new run: forge train")
     return data

@@ -51,7 +51,7 @@ class Worker:
         down, self._tasks = os.pipe()
         answers, up = os.pipe()
         self._child = subprocess.Popen(
-            [sys.executable, "-P", "-m", "forge_core.worker", str(down), str(up)],  # -P: no stray timeit.py shadows the library
+            [sys.executable, "-u", "-P", "-m", "forge_core.worker", str(down), str(up)],  # -P: no stray timeit.py shadows the library
             pass_fds=(down, up),
             stdin=subprocess.DEVNULL,
             start_new_session=True,
@@ -134,7 +134,7 @@ def _error(said: Mapping[str, str]) -> ForgeError:
 def perform(kernel: Kernel, task: Task) -> Mapping[str, JSON]:
     """Do a step here. Its function gets what it names: `task`, `kernel`, a parameter, or the outputs of a step it needs.
 
-    It returns a mapping made of JSON, or None; files go into `task.folder`, which it makes. Anything else it raises becomes
+    It returns a mapping made of JSON, or None; files go into `task.folder`. Anything else it raises becomes
     a `ForgeError` that names the step.
     """
     function = imported(task.step.target)
@@ -148,10 +148,16 @@ def perform(kernel: Kernel, task: Task) -> Mapping[str, JSON]:
     except (ForgeError, KeyboardInterrupt):
         raise
     except Exception as error:
-        first = next((line for line in str(error).splitlines() if line.strip()), "")
-        failure = ForgeError(f"step {task.step.name!r}: {type(error).__name__}: {first}", f"forge runs logs {task.run_id}")
+        failure = ForgeError(f"step {task.step.name!r}: {type(error).__name__}: {_briefly(error)}", f"forge runs logs {task.run_id}")
         failure.kind = type(error).__name__
         raise failure from error
+
+
+def _briefly(error: Exception) -> str:
+    """The first line of what it says; of a file only its name."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.strerror}: {Path(os.fsdecode(error.filename)).name}"
+    return next((line for line in str(error).splitlines() if line.strip()), "")
 
 
 def _kept(outputs: object, task: Task) -> Mapping[str, JSON]:
@@ -208,7 +214,7 @@ def _answered(kernel: Kernel, task: Task) -> JSON:
     try:
         return {"outputs": perform(kernel, task)}
     except ForgeError as error:
-        sys.stderr.write("".join(traceback.format_exception(error)))
+        sys.stderr.write("".join(traceback.format_exception(error.__cause__)) if error.__cause__ else f"{error.cause}\n{error.remedy}\n")
         return {"error": _described(error)}
 
 

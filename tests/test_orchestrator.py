@@ -30,7 +30,7 @@ def ran(name):
 
 def first(task, n=1):
     ran("first")
-    task.folder.mkdir(parents=True)
+    task.folder.mkdir(parents=True, exist_ok=True)
     (task.folder / "n.txt").write_text(str(n))
     return {"n": n}
 
@@ -136,7 +136,7 @@ def test_a_result_whose_files_are_gone_is_made_again(steps):
     assert (folder / "n.txt").read_text() == "1"
     (folder / "n.txt").unlink()
     folder.rmdir()
-    assert steps.kernel.plan(three(steps)).steps[0].why.endswith("but its files are gone")
+    assert steps.kernel.plan(three(steps)).steps[0].why.endswith("but what it left is gone or damaged")
     assert [step.cached for step in steps.kernel.execute(three(steps)).steps] == [False, True, True]
 
 

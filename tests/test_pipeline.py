@@ -69,12 +69,12 @@ def test_the_standard_stages_are_there_and_deployment_only_where_it_is_asked_for
     assert [one.name for one in steps(Pipeline("m").with_dataset("d").with_training("t").build())] == ["prepare", "train", "validate"]
 
 
-def test_a_step_of_ones_own_comes_after_its_stage_and_later_stages_need_it():
+def test_a_step_of_ones_own_comes_after_its_stage_but_before_what_publishes():
     made = built().with_step(os.path.join, "TRAINING").with_step(os.path.basename, PipelineStage.VALIDATION, p="x")
     ordered = {one.name: one for one in steps(made.build())}
-    assert list(ordered) == ["prepare", "train", "join", "validate", "basename", "deploy"]
-    assert ordered["validate"].needs == ("prepare", "train", "join")
-    assert ordered["deploy"].needs == ("prepare", "train", "join", "validate", "basename")
+    assert list(ordered) == ["prepare", "train", "join", "basename", "validate", "deploy"]
+    assert ordered["validate"].needs == ("prepare", "train", "join", "basename")
+    assert ordered["deploy"].needs == ("prepare", "train", "join", "basename", "validate")
     assert ordered["basename"].parameters == {"p": "x"}
 
 

@@ -9,6 +9,7 @@ import pytest
 from attrs import evolve
 
 from forge_core.faults import ConfigError, InvalidInput
+from forge_core.pipeline import check_training
 from forge_core.records import Evaluation, ModelSpec, Training
 from forge_core.splits import folds, split
 
@@ -74,7 +75,7 @@ def test_order_by_a_column_that_is_absent_or_null_is_an_error():
 @pytest.mark.parametrize("how", [{"split_ratio": 0.0}, {"split_ratio": 1.0}, {"n_splits": 1}, {"validation_strategy": "kfold"}])
 def test_what_makes_no_sense_is_a_configuration_error(how):
     with pytest.raises(ConfigError) as caught:
-        split(table(), Training(**how))
+        check_training(Training(**how))
     assert caught.value.remedy
 
 

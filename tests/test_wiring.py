@@ -324,7 +324,7 @@ def test_drivers_open_once_and_close_last_first_also_after_one_fails(wired):
 def test_a_driver_that_fails_to_open_is_not_kept(wired):
     kernel = wired("loud")
     for _ in range(2):
-        with pytest.raises(RuntimeError, match="no port"):
+        with pytest.raises(ForgeError, match=r"deployer 'loud' of forge-wired .* cannot be opened: RuntimeError: no port"):
             _ = kernel.deployer
 
 

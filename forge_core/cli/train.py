@@ -63,6 +63,10 @@ def summary(run: RunRecord) -> str:
     """What a run ends with: model id, version, metrics."""
     lines = [f"{run.run_id}  {run.state}"]
     for step in run.steps:
+        if step.outputs.get("rows", {}).get("without_target"):
+            lines.append(
+                f"rows     {step.outputs['rows']['without_target']:,} of {step.outputs['rows']['read']:,} had no target and were left out"
+            )
         if "model_id" in step.outputs:
             outputs = step.outputs
             lines.append(f"model    {outputs['model']}  {outputs['model_id']}")
@@ -70,7 +74,8 @@ def summary(run: RunRecord) -> str:
             if outputs.get("production"):
                 before = outputs["production"]
                 shown = "  ".join(f"{name} {value:.4f}" for name, value in before.get("metrics", {}).items()) or before.get("error", "")
-                lines.append(f"in production  version {before['version']}  {shown}")
+                doubt = "" if before.get("held_out", True) else "  (on these rows, some of which it may have been trained on)"
+                lines.append(f"in production  version {before['version']}  {shown}{doubt}")
     return "\n".join(lines)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Protocol
 
@@ -20,7 +20,6 @@ from forge_core.records.runs import KernelSpec, PipelineConfig, Plan, RunRecord,
 class Runtime(Protocol):
     """What the kernel gives an orchestrator, injected by annotation as a contract is."""
 
-    spec: KernelSpec
     journal: Journal
 
     def code(self) -> CodeVersion | None:
@@ -36,6 +35,16 @@ class Runtime(Protocol):
 
     def plan(self, pipeline: PipelineConfig, session: Session) -> Plan:
         """Read only: nothing is created, no driver's library beyond the connector's is imported."""
+
+    def replan(self, plan: Plan, finished: Collection[str]) -> Plan:
+        """The same plan, data pinned, with the fingerprints that unfinished steps have by the code of now."""
+
+    @property
+    def spec(self) -> KernelSpec:
+        """What opens the kernel in another process."""
+
+    def bound(self, pipeline: PipelineConfig) -> Runtime:
+        """The same for one pipeline, with the data sets that it brings along."""
 
     def perform(self, task: Task) -> Mapping[str, JSON]:
         """Do a step here; `python -P -m forge_core.worker` does it elsewhere, from `spec`."""

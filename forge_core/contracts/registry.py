@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from forge_core.contracts.driver import Driver
-from forge_core.faults import Fault
+from forge_core.faults import Fault, NotFound
 from forge_core.hookspecs import RegistryHooks
 from forge_core.operations import operation
 from forge_core.records.auth import Event
@@ -45,6 +45,15 @@ class ModelRegistry(Driver):
     @operation("model:read", resource="model:{selector}")
     def get(self, selector: str) -> ModelMetadata:
         """`NotFound` where there is none. `latest` is the newest version that is neither FAILED nor ARCHIVED."""
+
+    @operation("model:read", resource="model:{selector}")
+    def intact(self, selector: str) -> bool:
+        """Whether the version is there and not known to be damaged; reads no files (`verify` does)."""
+        try:
+            self.get(selector)
+        except NotFound:
+            return False
+        return True
 
     @abstractmethod
     @operation("model:list", resource="models")

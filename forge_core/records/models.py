@@ -12,6 +12,7 @@ from attrs import field, frozen
 
 from forge_core.records.data import JSON, Column
 
+ValidationStrategy: TypeAlias = Literal["holdout", "k_fold", "stratified_k_fold", "time_series_split"]
 TaskKind: TypeAlias = Literal["binary", "multiclass", "regression"]
 
 
@@ -43,7 +44,7 @@ class Training:
 
     split_ratio: float = 0.8
     seed: int = 0
-    validation_strategy: str = "holdout"
+    validation_strategy: ValidationStrategy = "holdout"
     n_splits: int = 5
     order_by: str | None = None
 

@@ -11,7 +11,7 @@ from typing import Literal
 from attrs import field, frozen
 
 from forge_core.records.auth import Session
-from forge_core.records.data import JSON, DatasetSpec, DatasetVersion
+from forge_core.records.data import JSON, DatasetSpec, DatasetVersion, Query
 from forge_core.records.models import CodeVersion, ModelSpec
 
 
@@ -98,11 +98,15 @@ class Planned:
 
 @frozen
 class Plan:
-    """What a run will do, pinned: stored with the run, and followed by resume."""
+    """What a run will do, pinned: stored with the run, and followed by resume.
+
+    `queries` are what the rows of `data` are read by, one for each, with the filters and masks that whoever planned it must accept.
+    """
 
     pipeline: PipelineConfig
     data: tuple[DatasetVersion, ...]
     steps: tuple[Planned, ...]
+    queries: tuple[Query, ...] = ()
 
 
 @frozen

@@ -328,6 +328,11 @@ def test_x1_a_folder_that_cannot_be_written_is_a_typed_error(project, command):
 # ---- X2: Ctrl-C
 
 
+def interruptible() -> None:
+    """Who starts the tests in the background lets every child inherit that SIGINT is ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.faults
 @pytest.mark.parametrize("isolation", ["inline", "process"])
 def test_x2_ctrl_c_in_a_step_is_130_and_the_run_can_be_resumed(project, forge, isolation):
@@ -336,7 +341,12 @@ def test_x2_ctrl_c_in_a_step_is_130_and_the_run_can_be_resumed(project, forge, i
         cli_steps="import time\nfrom pathlib import Path\ndef waits():\n    Path('here').touch()\n    while not Path('go').exists(): time.sleep(0.02)\n",
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", FORGE, "train"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        [sys.executable, "-c", FORGE, "train"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=interruptible,
     )
     ends = time.monotonic() + 20
     while not Path("here").exists():

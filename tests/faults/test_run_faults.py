@@ -46,7 +46,7 @@ def during(task):
     Path("pids").write_text(f"{os.getpid()} {os.getppid()}")
     while not Path("go").exists():
         time.sleep(0.02)
-    task.folder.mkdir(parents=True)
+    task.folder.mkdir(parents=True, exist_ok=True)
     (task.folder / "by.txt").write_text(str(os.getpid()))
     return {"pid": os.getpid()}
 

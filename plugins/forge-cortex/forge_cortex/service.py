@@ -103,12 +103,10 @@ class ModelDeploymentService(Deployer):
     # ---- what changes
 
     def deploy_model(self, selector: str, endpoint: str, strategy: DeploymentStrategy) -> Deployment:
-        """The selector is resolved here, once. A FAILED or ARCHIVED version is refused: it comes back by rollback alone."""
+        """The selector is resolved here, once. A FAILED version is refused; an ARCHIVED one comes back."""
         found = self._registry.get(selector)
-        if found.status in (ModelStatus.FAILED, ModelStatus.ARCHIVED):
-            raise InvalidInput(
-                f"{found.selector} is {found.status.value} and cannot be deployed", "deploy another version, or roll back to this one"
-            )
+        if found.status is ModelStatus.FAILED:
+            raise InvalidInput(f"{found.selector} is failed and cannot be deployed", "deploy another version: forge models list")
         before = self._newest(endpoint)
         routes = strategy.plan(before.routes if before is not None else (), Route(found.name, found.version, 100))
         if len(routes) != 1 or routes[0].weight != 100 or routes[0].shadow:
@@ -153,6 +151,8 @@ class ModelDeploymentService(Deployer):
         for name in names:
             if name not in live:
                 raise NotFound(f"endpoint {name!r} routes nowhere", f"forge deploy MODEL --endpoint {name}")
+        if not 0 <= port <= 65535:
+            raise ConfigError(f"{port} is no port", "0 to 65535; 0 takes a free one")
         if workers < 1:
             raise ConfigError(f"{workers} workers cannot serve", "give --workers 1 or more")
         if not live:

@@ -56,13 +56,15 @@ def test_a_version_is_deployed_while_an_endpoint_routes_to_it(lines, kernel):
     assert (status(kernel, first), status(kernel, second)) == (ModelStatus.DEPLOYED, ModelStatus.ARCHIVED)
 
 
-def test_failed_and_archived_versions_are_refused(lines, kernel):
+def test_a_failed_version_is_refused_and_an_archived_one_comes_back(lines, kernel):
     failed = lines.train(kernel, 1.0, status=ModelStatus.FAILED)
     archived = lines.train(kernel, 2.0)
     kernel.registry.transition(archived, ModelStatus.VALIDATING, ModelStatus.ARCHIVED)
-    for selector in (failed, archived):
-        with pytest.raises(InvalidInput, match="cannot be deployed"):
-            deploy(kernel, selector)
+    with pytest.raises(InvalidInput, match="cannot be deployed"):
+        deploy(kernel, failed)
+    deploy(kernel, archived, "revived")
+    assert status(kernel, archived) is ModelStatus.DEPLOYED
+    kernel.deployer.retire("revived")
     with pytest.raises(NotFound):
         deploy(kernel, "line@9")
     assert kernel.deployer.endpoints() == []

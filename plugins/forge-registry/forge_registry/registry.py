@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from forge_core.contracts import ModelRegistry
 from forge_core.database import Database, ReadOnly
-from forge_core.faults import DigestMismatch, Fault, InvalidInput, Transient
+from forge_core.faults import DigestMismatch, Fault, InvalidInput, NotFound, Transient
 from forge_core.operations import describe
 from forge_core.records import LEGAL_MOVES, DatasetVersion, Event, Lineage, ModelDraft, ModelMetadata, ModelStatus, Project, Storage
 from forge_registry import __version__, aliases, ancestry, versions
@@ -63,10 +63,17 @@ class SqlRegistry(ModelRegistry):
         try:
             with reached("the version could not be taken out"):
                 versions.check_manifest(row, files)
-                return self._checkouts.take(tenant, row.digest, files)
+                return self._taken(tenant, row.digest, files)
         except DigestMismatch as error:
             self._quarantine(row, error.cause)
             raise _mismatch(row, error.cause) from error
+
+    def intact(self, selector: str) -> bool:
+        with self._database.read() as connection:
+            try:
+                return versions.find(connection, acting_tenant(), Selector.parse(selector)).quarantined is None
+            except NotFound:
+                return False
 
     def get(self, selector: str) -> ModelMetadata:
         with self._database.read() as connection:
@@ -206,6 +213,15 @@ class SqlRegistry(ModelRegistry):
             self._checkouts.drop(tenant, row.digest)
             return error.cause
         return None
+
+    def _taken(self, tenant: str, digest: str, files: Sequence[BundleFile]) -> Path:
+        """A local copy that is damaged is made anew once: what is stored may be sound."""
+        if self._checkouts.has(tenant, digest):
+            try:
+                return self._checkouts.take(tenant, digest, files)
+            except DigestMismatch:
+                self._checkouts.drop(tenant, digest)
+        return self._checkouts.take(tenant, digest, files)
 
     def _quarantine(self, row: sa.Row[Any], why: str | None) -> None:
         if row.quarantined == why:
