@@ -63,7 +63,7 @@ class SqlRegistry(ModelRegistry):
         try:
             with reached("the version could not be taken out"):
                 versions.check_manifest(row, files)
-                return self._taken(tenant, row.digest, files)
+                return self._checkouts.take(tenant, row.digest, files)
         except DigestMismatch as error:
             self._quarantine(row, error.cause)
             raise _mismatch(row, error.cause) from error
@@ -213,15 +213,6 @@ class SqlRegistry(ModelRegistry):
             self._checkouts.drop(tenant, row.digest)
             return error.cause
         return None
-
-    def _taken(self, tenant: str, digest: str, files: Sequence[BundleFile]) -> Path:
-        """A local copy that is damaged is made anew once: what is stored may be sound."""
-        if self._checkouts.has(tenant, digest):
-            try:
-                return self._checkouts.take(tenant, digest, files)
-            except DigestMismatch:
-                self._checkouts.drop(tenant, digest)
-        return self._checkouts.take(tenant, digest, files)
 
     def _quarantine(self, row: sa.Row[Any], why: str | None) -> None:
         if row.quarantined == why:
