@@ -148,11 +148,12 @@ class Journal:
             "b_error": error,
             "b_ended": ended,
         }
-        row = connection.execute(_HOLD, mine).first()
-        if row is None:
-            raise Conflict(f"run {run_id} has another owner now", "this process was paused for longer than its lease")
-        if row.cancel and state == "running":
+        if connection.execute(_HOLD_ON if state == "running" else _HOLD, mine).rowcount:
+            return
+        row = self._row(connection, run_id)
+        if row["owner"] == owner and row["state"] == "running":
             raise Cancelled(f"run {run_id} was cancelled", f"forge runs resume {run_id}")
+        raise Conflict(f"run {run_id} has another owner now", "this process was paused for longer than its lease")
 
     def beat(self, run_id: str, owner: str) -> None:
         """Prolong the lease."""
@@ -251,8 +252,8 @@ _HOLD = (
     RUNS.update()
     .where(RUNS.c.run_id == sa.bindparam("b_run"), RUNS.c.owner == sa.bindparam("b_owner"), RUNS.c.state == "running")
     .values(lease=sa.bindparam("b_lease"), state=sa.bindparam("b_state"), error=sa.bindparam("b_error"), ended_at=sa.bindparam("b_ended"))
-    .returning(RUNS.c.cancel)
 )
+_HOLD_ON = _HOLD.where(sa.not_(RUNS.c.cancel))
 _STEP = STEPS.update().where(STEPS.c.run_id == sa.bindparam("b_run"), STEPS.c.position == sa.bindparam("b_position")).values(**_NOTE)
 
 _RESULTS = (

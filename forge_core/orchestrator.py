@@ -133,20 +133,21 @@ class TrainingOrchestrator(Orchestrator):
                 if self._in_place(planned)
                 else self._in_worker(execution.runtime.spec, task, _left(step.timeout, ends))
             )
-            files = any(work.iterdir()) if work.is_dir() else False
+            files = _has_files(work)
             if files:  # bytes first, then the row that names them
                 sync_tree(work)
                 with self._runtime.journal.held(run_id, execution.owner):
                     other = execution.runtime.known([planned.fingerprint]).get(planned.fingerprint)
                     if other is not None:  # another run was faster: its row names its files, and both stay
                         return other.outputs, other.files
+                    aside = work.with_name(f"{work.name}.old")
                     if final.exists():
-                        os.rename(final, work.with_name(f"{work.name}.old"))
+                        os.rename(final, aside)
                     os.rename(work, final)
+                _remove(aside)
             return outputs, files
         finally:
-            shutil.rmtree(work, ignore_errors=True)
-            shutil.rmtree(work.with_name(f"{work.name}.old"), ignore_errors=True)
+            _remove(work)
 
     def _in_place(self, planned: Planned) -> bool:
         if self._settings.isolation != "auto":
@@ -249,6 +250,24 @@ class _Execution:
 
     def failed(self, position: int, started: StepRecord, error: ForgeError) -> None:
         self._waiting.append((position, evolve(started, state="failed", error=error.cause, ended_at=datetime.now(UTC)), False))
+
+
+def _has_files(folder: Path) -> bool:
+    try:
+        with os.scandir(folder) as entries:
+            return next(entries, None) is not None
+    except FileNotFoundError:
+        return False
+
+
+def _remove(folder: Path) -> None:
+    """Most steps leave an empty folder, or none; only the others are walked through."""
+    try:
+        os.rmdir(folder)
+    except FileNotFoundError:
+        return
+    except OSError:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def retryable(error: ForgeError, policy: RetryPolicy) -> bool:
