@@ -51,12 +51,13 @@ def from_json(data: JSON, cls: type[R]) -> R:
 
 
 def canonical(data: JSON) -> bytes:
-    return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
 def digest_of(data: JSON) -> str:
-    """SHA-256 over canonical JSON, as hexadecimal."""
-    return hashlib.sha256(canonical(data)).hexdigest()
+    """SHA-256 over canonical JSON, as hexadecimal; unlike what is kept, what is only compared may hold NaN and infinities."""
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def digest(record: object) -> str:
