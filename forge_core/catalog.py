@@ -139,10 +139,21 @@ def _read(policy: Policy, path: list[str] | None) -> list[Ref]:
         if head.name in seen:  # the first on the path is the one that would be imported
             continue
         seen.add(head.name)
-        for entry in dist.entry_points:
-            if entry.group in roles:
-                refs.append(Ref(roles[entry.group], entry.name, entry.value, head.name, head.version, head.summary, state, reason))
+        for group, entry, target in _entries(text):
+            if group in roles:
+                refs.append(Ref(roles[group], entry, target, head.name, head.version, head.summary, state, reason))
     return refs
+
+
+def _entries(text: str) -> Iterator[tuple[str, str, str]]:
+    """(group, name, target) of an entry_points.txt; `dist.entry_points` takes ten times as long."""
+    group = ""
+    for line in map(str.strip, text.splitlines()):
+        if line.startswith("[") and line.endswith("]"):
+            group = line[1:-1].strip()
+        elif "=" in line and not line.startswith("#"):
+            name, _, target = line.partition("=")
+            yield group, name.strip(), target.strip()
 
 
 def _judged(dist: Distribution, policy: Policy) -> tuple[Head, str, str]:
@@ -174,12 +185,8 @@ def read_head(dist: Distribution) -> Head:
     """From METADATA's header lines alone: the email parser behind `dist.metadata` reads the whole README."""
     text = dist.read_text("METADATA") or dist.read_text("PKG-INFO") or ""
     name = version = summary = wants = ""
-    for line in text.splitlines():
-        key, colon, value = line.partition(": ")
-        if not colon:
-            if not line.strip():
-                break
-            continue
+    for line in text.partition("\n\n")[0].splitlines():
+        key, _, value = line.partition(": ")
         if key == "Name":
             name = normal(value)
         elif key == "Version":

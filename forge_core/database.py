@@ -83,12 +83,18 @@ class Database:
         sa.event.listen(engine, "begin", _begin)
         return engine
 
+    @cached_property
+    def _writing(self) -> sa.Engine:
+        """The same connections; SQLite's lock is taken when a transaction begins, not at its first write."""
+        return self.engine.execution_options(forge_write=True)
+
     def close(self) -> None:
         """Close every connection; the engine is made anew at next use."""
         with self._lock:
             if "engine" in self.__dict__:
                 self.engine.dispose()
                 del self.__dict__["engine"]
+                self.__dict__.pop("_writing", None)
 
     def prepare(self, distribution: str, tables: sa.MetaData, version: int = 1) -> None:
         """Create a distribution's tables where they are missing; refuse a schema that a newer release wrote."""
@@ -225,13 +231,13 @@ class Database:
 
     @contextmanager
     def _begun(self) -> Iterator[sa.Connection]:
-        with self._connected() as connection, connection.execution_options(forge_write=True).begin():
+        with self._connected(write=True) as connection, connection.begin():
             yield connection
 
     @contextmanager
-    def _connected(self) -> Iterator[sa.Connection]:
+    def _connected(self, write: bool = False) -> Iterator[sa.Connection]:
         try:
-            with self.engine.connect() as connection:
+            with (self._writing if write else self.engine).connect() as connection:
                 yield connection
         except (sa.exc.NoSuchModuleError, ModuleNotFoundError) as error:
             raise ConfigError(f"no database driver: {error}", "pip install 'psycopg[binary]' for postgresql+psycopg://") from error

@@ -126,7 +126,6 @@ class TrainingOrchestrator(Orchestrator):
         final = execution.runtime.folder(planned.fingerprint)
         work = final.with_name(f"{final.name}.{run_id}.{secrets.token_hex(3)}")  # of this attempt alone
         task = Task(run_id, step, execution.inputs(step.needs), work, current(), attempt)
-        work.mkdir(parents=True)
         try:
             outputs = (
                 execution.runtime.perform(task)
@@ -261,7 +260,7 @@ def _has_files(folder: Path) -> bool:
 
 
 def _remove(folder: Path) -> None:
-    """Most steps leave an empty folder, or none; only the others are walked through."""
+    """A step that names no `task` has no folder, and most others leave theirs empty; only the rest are walked through."""
     try:
         os.rmdir(folder)
     except FileNotFoundError:

@@ -11,7 +11,7 @@ import hashlib
 import importlib.util
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
@@ -55,6 +55,7 @@ class Planner:
     ) -> None:
         self._catalog, self._root, self._resolve, self._known = catalog, root, resolve, known
         self._local, self._section = local or {}, section
+        self._source = cache(partial(source_digest, root=root))  # once a plan: a hundred steps may share a module
 
     def plan(self, config: PipelineConfig) -> Plan:
         """`known(fingerprints)` tells for those that have a result its run, and whether its files are still there."""
@@ -96,7 +97,7 @@ class Planner:
             {
                 "target": step.target,
                 "parameters": interpolate(dict(step.parameters)),
-                "code": source_digest(step.target.partition(":")[0], self._root),
+                "code": self._source(step.target.partition(":")[0]),
                 "libraries": [self._library(role, name) for role, name in drivers_of(step, config)],
                 "storage": dict(self._section("storage", None)[1]) if step.stage == "VALIDATION" else {},
                 "data": data if not step.needs or step.stage == "DATA_PREPARATION" else [],
@@ -110,7 +111,7 @@ class Planner:
         kind, settings = self._section(role, name or None)
         said = [role, name, dict(settings)]
         if role == "trainer" and kind in self._local:
-            return [*said, source_digest(self._local[kind], self._root)]
+            return [*said, self._source(self._local[kind])]
         ref = self._catalog.get(role, kind)
         package = ref.target.partition(":")[0].partition(".")[0]
         return [*said, ref.distribution, ref.version, package_digest(package), requirements(ref.distribution)]

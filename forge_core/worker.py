@@ -141,6 +141,8 @@ def perform(kernel: Kernel, task: Task) -> Mapping[str, JSON]:
     offered = {**task.inputs, **interpolate(dict(task.step.parameters)), "task": task, "kernel": kernel}
     wanted = inspect.signature(function).parameters
     given = {name: offered[name] for name in wanted if name in offered}
+    if "task" in given:
+        task.folder.mkdir(parents=True, exist_ok=True)
     try:
         with acting_as(task.session):
             outputs = function(**given)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from forge_core import __version__
-from forge_core.cli.app import CORE, words
+from forge_core.cli.overview import CORE, OPTIONS, words
 
 FORGE = "import sys; from forge_core.cli import main; sys.argv[0] = 'forge'; main()"
 STEPS = """
@@ -136,6 +137,16 @@ def test_help_names_every_core_command_and_those_of_distributions(command, fake_
     for name in (*CORE, "hello"):
         assert f"{name} " in said.out
     assert "About forge-hello." in said.out
+
+
+def test_the_overview_names_the_options_that_the_parser_takes(command):
+    taken = set(re.findall(r"^│ (--[a-z-]+)", command("plan", "--help").out, re.MULTILINE))
+    assert {word.split()[0] for word in OPTIONS} == taken | {"--version"}
+
+
+def test_the_overview_comes_without_the_parser():
+    code = "import sys; from forge_core.cli.app import run; run(['--help']); sys.exit('cyclopts' in sys.modules or 'rich' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 @pytest.mark.parametrize("name", sorted(set(CORE) - {"serve"}))
