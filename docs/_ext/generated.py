@@ -18,7 +18,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from forge_core.catalog import Catalog
-from forge_core.cli.app import assemble
+from forge_core.cli.parser import assemble
 from forge_core.contracts import CONTRACTS
 from forge_core.document import Document
 from forge_core.operations import permissions
