@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from forge_core.contracts.notifier import Notifier
 
 R = TypeVar("R")
+D = TypeVar("D", bound=Driver)
 ANONYMOUS = Principal("anonymous")
 
 
@@ -274,6 +275,11 @@ class Kernel:
         given = {**{key: value for key, value in (optional or {}).items() if key in known}, **dict(config or {})}
         return guard(self._constructed(role, name, lambda: wiring.build(cls, given, self._collaborator, (role, name))), self)
 
+    def wire(self, cls: type[D], settings: Mapping[str, JSON] | None = None) -> D:
+        """A driver of this very class for the caller alone: built, opened and guarded like a chosen one, and closed with the kernel."""
+        _complete(cls, cls.role, cls.__qualname__)
+        return self._opened(cls, cls.role, cls.__qualname__, settings or {}, (cls.role, cls.__qualname__))
+
     def check_driver(self, role: str, name: str | None = None, config: Mapping[str, JSON] | None = None) -> None:
         """Raise what is wrong with a driver's name or settings, without constructing it."""
         kind, section, where = self._section(role, name)
@@ -318,13 +324,15 @@ class Kernel:
         self._building.append(key)
         try:
             kind, section, where = self._section(role, name)
-            cls = self._class(role, kind)
-            resolved = interpolate(section, self._secret, self.config.locate, where)
-            driver = self._constructed(role, kind, lambda: wiring.build(cls, resolved, self._collaborator, where, self.config.locate))
-            self._order.append(driver)  # before it is opened: what opened half-way is closed too
-            self._constructed(role, kind, getattr(driver, "open", lambda: None))
+            resolved = interpolate(section, None if role == "secrets" else self._secret, self.config.locate, where)
+            return self._opened(self._class(role, kind), role, kind, resolved, where)
         finally:
             self._building.pop()
+
+    def _opened(self, cls: type[D], role: str, name: str, settings: Mapping[str, JSON], where: tuple[str, ...]) -> D:
+        driver = self._constructed(role, name, lambda: wiring.build(cls, settings, self._collaborator, where, self.config.locate))
+        self._order.append(driver)  # before it is opened: what opened half-way is closed too
+        self._constructed(role, name, getattr(driver, "open", lambda: None))
         return guard(driver, self)
 
     def _constructed(self, role: str, name: str, act: Callable[[], R]) -> R:
@@ -342,12 +350,7 @@ class Kernel:
     def _class(self, role: str, name: str) -> type[Driver]:
         cls = ModelFactory.local(name) if role == "trainer" else None
         cls = cls or drivers.load(self.catalog, role, name)
-        contract = CONTRACTS[role]
-        if not issubclass(cls, contract):
-            raise ForgeError(f"{role} {name!r} is no {contract.__name__}", "it must be a subclass of the contract")
-        left = sorted(getattr(cls, "__abstractmethods__", ()))
-        if left:
-            raise ForgeError(f"{role} {name!r} does not implement {', '.join(left)}", f"see forge_core.contracts.{contract.__name__}")
+        _complete(cls, role, name)
         return cast("type[Driver]", cls)
 
     def section(self, role: str, name: str | None = None) -> tuple[str, Mapping[str, JSON]]:
@@ -520,3 +523,12 @@ class Kernel:
             return
         cause = f"{type(error).__name__}: {drivers.first_line(error)}"
         self._faults.append(Fault(where, distribution, "", cause, f"upgrade or deny {distribution}"))
+
+
+def _complete(cls: type, role: str, name: str) -> None:
+    contract = CONTRACTS[role]
+    if not issubclass(cls, contract):
+        raise ForgeError(f"{role} {name!r} is no {contract.__name__}", "it must be a subclass of the contract")
+    left = sorted(getattr(cls, "__abstractmethods__", ()))
+    if left:
+        raise ForgeError(f"{role} {name!r} does not implement {', '.join(left)}", f"see forge_core.contracts.{contract.__name__}")

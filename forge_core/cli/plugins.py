@@ -17,6 +17,11 @@ from forge_core.faults import ConfigError, Fault, ForgeError, NotFound
 from forge_core.lastfaults import read
 
 app = App(name="plugins", help="What is installed, and what is wrong with it.")
+app.command("forge_core.cli.plugin_doctor:doctor", name="doctor", help="What is wrong with the plugins, and what to do about it.")
+app.command("forge_core.cli.plugin_doctor:enable", name="enable", help="Take a distribution out of plugins.deny.")
+app.command("forge_core.cli.plugin_doctor:disable", name="disable", help="Put a distribution into plugins.deny.")
+app.command("forge_core.cli.plugin_author:new", name="new", help="Make a plugin's package from the template.")
+app.command("forge_core.cli.plugin_author:test", name="test", help="Prove installed plugins with the suites of their roles.")
 
 
 @frozen
@@ -63,22 +68,6 @@ def show(distribution: str, /) -> int:
         ),
     )
     return 0
-
-
-@app.command
-def doctor() -> int:
-    """What is wrong, from metadata and the last opening; no plugin is imported. Exit 1 where something is."""
-    found = [one for one in installed() if one.faults or one.state != "ready"]
-    lines = [
-        line
-        for one in found
-        for line in (
-            *([f"{one.distribution} {one.version}: {one.state}: {one.reason}"] if one.state != "ready" else []),
-            *(f"{one.distribution} {one.version}: {fault.where}: {fault.cause}\n  {fault.remedy}" for fault in one.faults),
-        )
-    ]
-    say(found, lambda: "\n".join(lines) or "all plugins are well")
-    return 1 if found else 0
 
 
 def installed() -> list[Installed]:
