@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import difflib
 import os
+import sys
 from collections import Counter
 from collections.abc import Iterator
-from importlib.metadata import Distribution, EntryPoint, distributions
+from importlib.machinery import PathFinder
+from typing import TYPE_CHECKING, Protocol
 
 from attrs import evolve, frozen
 
 from forge_core import __version__
 from forge_core.faults import ConfigError
 from forge_core.roles import GROUPS, KNOWN
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 KERNEL = "forge-kernel"
 
@@ -36,6 +41,8 @@ class Ref:
 
     @property
     def entry(self) -> EntryPoint:
+        from importlib.metadata import EntryPoint  # with an email parser, 25 ms: for what is loaded, not for what is listed
+
         return EntryPoint(self.name, self.target, GROUPS[self.role])
 
 
@@ -131,7 +138,7 @@ def _read(policy: Policy, path: list[str] | None) -> list[Ref]:
     roles = {group: role for role, group in GROUPS.items()}
     refs: list[Ref] = []
     seen: set[str] = set()
-    for dist in distributions() if path is None else distributions(path=path):
+    for dist in _distributions(path):
         text = dist.read_text("entry_points.txt")
         if not text or "[forge." not in text:  # most of what is installed: nothing more is read of it
             continue
@@ -145,8 +152,49 @@ def _read(policy: Policy, path: list[str] | None) -> list[Ref]:
     return refs
 
 
+class _Distribution(Protocol):
+    """What `importlib.metadata.Distribution` has as well."""
+
+    def read_text(self, filename: str) -> str | None: ...
+
+
+@frozen
+class _Folder:
+    """A `*.dist-info` or `*.egg-info` folder."""
+
+    path: str
+
+    def read_text(self, filename: str) -> str | None:
+        try:
+            with open(f"{self.path}/{filename}", encoding="utf-8") as file:
+                return file.read()
+        except (OSError, UnicodeDecodeError):
+            return None
+
+
+def _distributions(path: list[str] | None) -> Iterator[_Distribution]:
+    """Those of folders are found here, in a quarter of the time that `importlib.metadata` takes, which finds the others."""
+    others: list[str] = []
+    for place in sys.path if path is None else path:
+        try:
+            names = os.listdir(place or ".")
+        except NotADirectoryError:
+            others.append(place)
+        except OSError:
+            continue
+        else:
+            yield from (_Folder(f"{place or '.'}/{name}") for name in names if name.endswith((".dist-info", ".egg-info")))
+    finders = [finder for finder in sys.meta_path if hasattr(finder, "find_distributions") and finder is not PathFinder]
+    if others or (finders and path is None):
+        from importlib.metadata import DistributionFinder, distributions  # for archives, and for who finds in ways of their own
+
+        yield from distributions(path=others)
+        for finder in finders if path is None else ():
+            yield from finder.find_distributions(DistributionFinder.Context())
+
+
 def _entries(text: str) -> Iterator[tuple[str, str, str]]:
-    """(group, name, target) of an entry_points.txt; `dist.entry_points` takes ten times as long."""
+    """(group, name, target) of an entry_points.txt; `Distribution.entry_points` takes ten times as long."""
     group = ""
     for line in map(str.strip, text.splitlines()):
         if line.startswith("[") and line.endswith("]"):
@@ -156,7 +204,7 @@ def _entries(text: str) -> Iterator[tuple[str, str, str]]:
             yield group, name.strip(), target.strip()
 
 
-def _judged(dist: Distribution, policy: Policy) -> tuple[Head, str, str]:
+def _judged(dist: _Distribution, policy: Policy) -> tuple[Head, str, str]:
     head = read_head(dist)
     refusal = policy.refuses(head.name)
     if refusal:
@@ -181,7 +229,7 @@ def _mend(ref: Ref) -> str:
     return f"pip install -U {ref.distribution} forge-kernel"
 
 
-def read_head(dist: Distribution) -> Head:
+def read_head(dist: _Distribution) -> Head:
     """From METADATA's header lines alone: the email parser behind `dist.metadata` reads the whole README."""
     text = dist.read_text("METADATA") or dist.read_text("PKG-INFO") or ""
     name = version = summary = wants = ""

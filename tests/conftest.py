@@ -10,7 +10,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from importlib.metadata import distributions
 from pathlib import Path
 from textwrap import dedent
@@ -46,51 +46,6 @@ def _alone(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
     for name, module in list(sys.modules.items()):
         if str(getattr(module, "__file__", "") or "").startswith(str(tmp_path)):
             del sys.modules[name]
-
-
-@frozen
-class Site:
-    """A folder on `sys.path` with distributions as pip would have left them."""
-
-    folder: Path
-
-    def add(
-        self,
-        name: str,
-        version: str = "1.0",
-        entries: Mapping[str, Mapping[str, str]] | None = None,
-        requires: tuple[str, ...] = ("forge-kernel>=1.0,<2",),
-        **modules: str,
-    ) -> None:
-        """A distribution with `entries` (group -> name -> target) and, by keyword, the source of each of its modules."""
-        info = self.folder / f"{name.replace('-', '_')}-{version}.dist-info"
-        info.mkdir(parents=True)
-        wanted = "".join(f"Requires-Dist: {one}\n" for one in requires)
-        info.joinpath("METADATA").write_text(
-            f"Metadata-Version: 2.4\nName: {name}\nVersion: {version}\nSummary: About {name}.\n{wanted}\n# README"
-        )
-        info.joinpath("entry_points.txt").write_text(
-            "".join(
-                f"[{group}]\n" + "".join(f"{key} = {target}\n" for key, target in said.items()) for group, said in (entries or {}).items()
-            )
-        )
-        for module, source in modules.items():
-            (self.folder / f"{module}.py").write_text(dedent(source))
-        importlib.invalidate_caches()
-
-    def plugin(self, name: str, source: str) -> None:
-        """A distribution with one plugin module of its own name."""
-        module = name.replace("-", "_")
-        self.add(name, entries={"forge.plugins": {name: module}}, **{module: source})
-
-
-@pytest.fixture
-def fake_distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
-    folder = tmp_path / "site"
-    folder.mkdir()
-    monkeypatch.syspath_prepend(str(folder))
-    monkeypatch.setenv("PYTHONPATH", str(folder))
-    return Site(folder)
 
 
 @pytest.fixture

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+import zipfile
+from importlib.metadata import Distribution
 
 import pytest
 
@@ -164,3 +167,41 @@ def test_groups_of_others_and_metadata_without_a_name_do_no_harm(fake_distributi
 
 def test_names_are_normalised_as_pep_503_does():
     assert {normal(name) for name in ("Forge.Lake", "forge_lake", "FORGE--lake", "forge-_.lake")} == {"forge-lake"}
+
+
+def test_a_distribution_in_an_archive_is_found(fake_distribution, tmp_path, monkeypatch):
+    info = fake_distribution.add("forge-zipped", entries=TRAINER)
+    with zipfile.ZipFile(tmp_path / "zipped.whl", "w") as archive:
+        for file in info.iterdir():
+            archive.write(file, f"{info.name}/{file.name}")
+    shutil.rmtree(info)
+    assert not any(ref.distribution == "forge-zipped" for ref in Catalog.scan().refs)
+    monkeypatch.syspath_prepend(str(tmp_path / "zipped.whl"))
+    assert state(Catalog.scan(), "forge-zipped") == "ready"
+
+
+def test_a_distribution_that_another_finder_finds_is_found(fake_distribution, monkeypatch):
+    info = fake_distribution.add("forge-elsewhere", entries=TRAINER)
+    elsewhere = fake_distribution.folder.parent / "elsewhere"
+    elsewhere.mkdir()
+    info.rename(elsewhere / info.name)
+
+    class Finder:
+        @staticmethod
+        def find_spec(*_):
+            return None
+
+        @staticmethod
+        def find_distributions(_context):
+            return [Distribution.at(elsewhere / info.name)]
+
+    assert not any(ref.distribution == "forge-elsewhere" for ref in Catalog.scan().refs)
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, Finder])
+    assert state(Catalog.scan(), "forge-elsewhere") == "ready"
+
+
+def test_metadata_that_cannot_be_read_hides_nothing_else(fake_distribution):
+    fake_distribution.add("forge-acme", entries=TRAINER)
+    broken = fake_distribution.add("forge-broken", entries={"forge.trainers": {"other": "x:Y"}})
+    (broken / "entry_points.txt").write_bytes(b"[forge.trainers]\n\xff = x:Y\n")
+    assert state(Catalog.scan(), "forge-acme") == "ready"

@@ -1,4 +1,4 @@
-"""Who may do what. Stability: provisional."""
+"""Who may do what."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ class AuthProvider(Driver):
     """Asked by the kernel's one `authorize()`. Its two methods are no operations: they are what guards operations."""
 
     role: ClassVar[str] = "auth"
+    stable: ClassVar[bool] = True
 
     @abstractmethod
     def authenticate(self, credentials: Mapping[str, str]) -> Principal:

@@ -1,4 +1,4 @@
-"""Where data comes from. Stability: provisional."""
+"""Where data comes from."""
 
 from __future__ import annotations
 

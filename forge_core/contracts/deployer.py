@@ -1,4 +1,4 @@
-"""What puts versions behind endpoints, and how traffic moves. Stability: provisional."""
+"""What puts versions behind endpoints, and how traffic moves."""
 
 from __future__ import annotations
 

@@ -29,8 +29,12 @@ class Driver(ABC):
 
     `transactional` drivers commit their mutations in `Database.transaction()`, and the guard's event rides in it;
     the mutations of any other driver are recorded as intent, then as done or failed.
+
+    A contract is provisional until two drivers pass its suite; a `stable` one grows only by a method with a default body,
+    an optional argument or a capability, until the kernel's major version moves.
     """
 
     role: ClassVar[str]
     capabilities: ClassVar[frozenset[Capability]] = frozenset()
     transactional: ClassVar[bool] = False
+    stable: ClassVar[bool] = False

@@ -1,4 +1,4 @@
-"""How a trained model becomes files, and files a predictor. Stability: provisional."""
+"""How a trained model becomes files, and files a predictor."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ class Flavor(Driver):
     """A file format. `executes_code` tells that loading one can run what is in it."""
 
     role: ClassVar[str] = "flavor"
+    stable: ClassVar[bool] = True
     executes_code: ClassVar[bool] = False
 
     @abstractmethod

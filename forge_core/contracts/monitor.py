@@ -1,4 +1,4 @@
-"""What watches what is live. Stability: provisional."""
+"""What watches what is live."""
 
 from __future__ import annotations
 

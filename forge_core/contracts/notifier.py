@@ -1,4 +1,4 @@
-"""Who is told about it. Stability: provisional."""
+"""Who is told about it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What executes pipelines. Stability: provisional."""
+"""What executes pipelines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where versions of models are kept. Stability: provisional."""
+"""Where versions of models are kept."""
 
 from __future__ import annotations
 

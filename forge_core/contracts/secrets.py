@@ -1,4 +1,4 @@
-"""Where secrets lie. Stability: provisional."""
+"""Where secrets lie."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where experiments are followed. Stability: provisional."""
+"""Where experiments are followed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What makes a model of rows. Stability: provisional."""
+"""What makes a model of rows."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ class Trainer(Driver):
     """Trains and evaluates. The stages own splits, folds and out-of-fold predictions."""
 
     role: ClassVar[str] = "trainer"
+    stable: ClassVar[bool] = True
 
     @abstractmethod
     @operation("model:train", resource="model:{spec.name}")

@@ -1,4 +1,4 @@
-"""Feature engineering. Stability: provisional."""
+"""Feature engineering."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ class Transformation(Driver):
     """
 
     role: ClassVar[str] = "transform"
+    stable: ClassVar[bool] = True
     by_row: ClassVar[bool] = True
 
     @abstractmethod
