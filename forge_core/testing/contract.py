@@ -18,7 +18,7 @@ from attrs import field, frozen
 from forge_core import Kernel
 from forge_core.contracts.driver import Capability, Driver
 from forge_core.identifiers import new_id
-from forge_core.operations import acting_as, bare
+from forge_core.operations import acting_as, bare, operations_of
 from forge_core.records.auth import Principal, Session
 from forge_core.records.data import JSON
 from forge_core.testing.project import ForgeProject
@@ -26,7 +26,7 @@ from forge_core.pipeline import imported
 
 F = TypeVar("F", bound=Callable[..., Any])
 NEEDS = "__forge_needs__"
-UNDECLARED = "not declared: "
+UNDECLARED = "forge_undeclared"
 
 
 def needs(*capabilities: Capability) -> Callable[[F], F]:
@@ -51,7 +51,13 @@ class Subject:
     def opened(self) -> Iterator[Any]:
         """The driver behind the kernel's guard, with connections of its own, as another process would have it."""
         with Kernel.open(self.root) as kernel:
-            yield kernel.wire(imported(self.target), self.settings)
+            yield handed_out(kernel, imported(self.target), self.settings)
+
+
+def handed_out(kernel: Kernel, cls: type[Driver], settings: Mapping[str, JSON]) -> Any:
+    """The driver as its callers have it: guarded; bare where its contract has no operations, so that only the kernel calls it."""
+    driver = kernel.wire(cls, settings)
+    return driver if operations_of(cls) else bare(driver)
 
 
 class Contract:
@@ -114,8 +120,8 @@ class Contract:
 
     @pytest.fixture
     def driver(self, kernel: Kernel, settings: Mapping[str, JSON]) -> Any:
-        """The driver, wired and guarded as the kernel hands it out."""
-        return kernel.wire(self.driver_class, settings)
+        """The driver, wired as the kernel does, as its callers have it."""
+        return handed_out(kernel, self.driver_class, settings)
 
     @pytest.fixture
     def another(self, subject: Subject) -> Iterator[Callable[[], Any]]:
@@ -131,7 +137,8 @@ class Contract:
         cls = getattr(self, "driver_class", None) or type(bare(request.getfixturevalue("driver")))
         missing = [one.value for one in wanted if one not in cls.capabilities]
         if missing:
-            pytest.skip(UNDECLARED + ", ".join(missing))
+            setattr(request.node, UNDECLARED, True)
+            pytest.skip(f"not declared: {', '.join(missing)}")
 
     # ---- what holds for every role
 

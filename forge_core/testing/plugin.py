@@ -123,16 +123,16 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     if suite is None:
         return report
     said = str(report.longrepr[-1]).removeprefix("Skipped: ") if isinstance(report.longrepr, tuple) else ""
-    undeclared = report.skipped and not hasattr(report, "wasxfail") and said.startswith("not declared: ")
+    undeclared = report.skipped and getattr(item, "forge_undeclared", False)
     if report.skipped and not hasattr(report, "wasxfail") and not undeclared:
         report.outcome = "failed"
         report.longrepr = f"a rule of a contract cannot be skipped ({said}): override a fixture, or name it in expected_failures"
     if report.when == "call" or report.outcome != "passed":
-        _note(item, suite, report, said.removeprefix("not declared: ") if undeclared else "")
+        _note(item, suite, report, undeclared)
     return report
 
 
-def _note(item: pytest.Item, suite: Any, report: pytest.TestReport, undeclared: str) -> None:
+def _note(item: pytest.Item, suite: Any, report: pytest.TestReport, undeclared: bool) -> None:
     from forge_core.testing.contract import NEEDS
 
     function = getattr(item, "function", None)
