@@ -1,7 +1,8 @@
 """Tables that are read from the code when the documentation is built.
 
 `forge-operations` is the table of all operations, which is the table of all permissions; `forge-roles` says how each role is chosen in
-forge.yaml and which drivers of this repository play it; `forge-commands` is the help of every command.
+forge.yaml and which drivers of this repository play it; `forge-suite` gives the rules of a role's suite; `forge-commands` is the help of
+every command.
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ from rich.console import Console
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
+from forge_core import testing
 from forge_core.catalog import Catalog
 from forge_core.cli.parser import assemble
 from forge_core.contracts import CONTRACTS
 from forge_core.document import Document
 from forge_core.operations import permissions
 from forge_core.roles import ROLES, Role
+from forge_core.testing.contract import NEEDS
 
 _EVERYWHERE = re.compile(r"╭─ Everywhere.*?╰─+╯", re.DOTALL)  # the same for every command: the page says it once
 
@@ -50,10 +53,34 @@ class Roles(SphinxDirective):
                 role.group,
                 role.default or "",
                 ", ".join(ref.name for ref in catalog.ready(role.name)),
+                "stable" if CONTRACTS[role.name].stable else "provisional",
             )
             for role in ROLES.values()
         ]
-        return [_table(("role", "key of forge.yaml", "entry-point group", "default", "drivers"), rows, codes={2, 3, 4})]
+        return [_table(("role", "key of forge.yaml", "entry-point group", "default", "drivers", "contract"), rows, codes={2, 3, 4})]
+
+
+class Suite(SphinxDirective):
+    """The fixtures of a role's suite, which its author overrides, and the rules, which nobody does."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        suite = getattr(testing, testing.SUITES[self.arguments[0]])
+        members = {name: made for base in reversed(suite.__mro__) for name, made in vars(base).items() if not name.startswith("_")}
+        fixtures = [(name, _line(made)) for name, made in members.items() if hasattr(made, "_fixture_function")]
+        tests = {name: made for name, made in members.items() if name.startswith("test")}
+        rules = [(name, ", ".join(one.value for one in getattr(made, NEEDS, ())), _line(made)) for name, made in tests.items()]
+        return [
+            nodes.paragraph("", "", nodes.Text("Override where the defaults do not fit:")),
+            _table(("fixture", "what it gives"), fixtures, codes={0}),
+            nodes.paragraph("", "", nodes.Text("What is proved, and what to do where it fails:")),
+            _table(("test", "capability", "rule"), rules, codes={0, 1}),
+        ]
+
+
+def _line(made: object) -> str:
+    return " ".join((getattr(made, "__doc__", None) or "").split())
 
 
 class Commands(SphinxDirective):
@@ -99,4 +126,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("forge-commands", Commands)
     app.add_directive("forge-operations", Operations)
     app.add_directive("forge-roles", Roles)
+    app.add_directive("forge-suite", Suite)
     return {"parallel_read_safe": True}

@@ -13,6 +13,7 @@ from forge_core import config
 from forge_core.catalog import Catalog, Policy, Ref, normal
 from forge_core.cli import console
 from forge_core.cli.console import say, table
+from forge_core.document import Document
 from forge_core.faults import ConfigError, Fault, ForgeError, NotFound
 from forge_core.lastfaults import read
 
@@ -71,10 +72,15 @@ def show(distribution: str, /) -> int:
 
 
 def installed() -> list[Installed]:
-    refs = scan().refs
+    """Every distribution, and after them the project's own modules, whose version is `local`."""
+    document = _document()
+    refs = _scan(document).refs
     faults = read(_root())
+    names = sorted({ref.distribution for ref in refs})
+    local = [Ref("plugin", module, module, module, "local") for module in document.plugins.local] if document is not None else []
     return [
-        _installed(name, [ref for ref in refs if ref.distribution == name], faults) for name in sorted({ref.distribution for ref in refs})
+        *(_installed(name, [ref for ref in refs if ref.distribution == name], faults) for name in names),
+        *(_installed(ref.distribution, [ref], faults) for ref in local),
     ]
 
 
@@ -83,7 +89,7 @@ def _installed(name: str, refs: Sequence[Ref], faults: Sequence[Fault]) -> Insta
     for ref in refs:
         roles.setdefault(ref.role, []).append(ref.name)
     worst = next((ref for state in ("incompatible", "denied", "clash") for ref in refs if ref.state == state), refs[0])
-    own = tuple(fault for fault in faults if normal(fault.distribution) == name and fault.version in ("", refs[0].version))
+    own = tuple(one for one in faults if normal(one.distribution) == normal(name) and one.version in ("", refs[0].version))
     state = "faulty" if own and worst.state == "ready" else worst.state
     return Installed(name, refs[0].version, state, worst.reason, roles, refs[0].summary, own)
 
@@ -94,16 +100,23 @@ def _said(one: Installed) -> str:
 
 def scan() -> Catalog:
     """The catalog as this folder's project sees it; without one, or with one that cannot be read, as it is."""
+    return _scan(_document())
+
+
+def _scan(document: Document | None) -> Catalog:
+    policy = Policy(document.plugins.deny, document.plugins.allow, document.plugins.require) if document is not None else None
+    return Catalog.scan(policy, plugins=not console.options.no_plugins)
+
+
+def _document() -> Document | None:
     try:
-        document = config.load(console.options.config, console.options.env, console.options.set).document
+        return config.load(console.options.config, console.options.env, console.options.set).document
     except ConfigError as error:
         if console.options.config is not None:
             raise
         if "there is no forge.yaml" not in error.cause:
             sys.stderr.write(f"forge: warning: {error.cause}\n")
-        return Catalog.scan(plugins=not console.options.no_plugins)
-    said = document.plugins
-    return Catalog.scan(Policy(said.deny, said.allow, said.require), plugins=not console.options.no_plugins)
+        return None
 
 
 def _root() -> Path | None:
