@@ -263,7 +263,12 @@ def render(template: str, arguments: Mapping[str, Any]) -> str:
             found = getattr(found, attribute)
         return str(found)
 
-    return re.sub(r"\{([\w.]+)\}", value, template)
+    rendered = re.sub(r"\{([\w.]+)\}", value, template)
+    try:
+        rendered.encode()
+    except UnicodeEncodeError:  # a lone surrogate, which no database keeps
+        raise InvalidInput("a name is no Unicode text", "use letters and digits") from None
+    return rendered
 
 
 def oblige(query: Query, decision: Decision, cls: type[Driver]) -> Query:

@@ -53,7 +53,8 @@ def prepare(
     """DATA_PREPARATION: fetch, change rows, split, fit the transforms on the training part alone, apply them to both parts."""
     how, source = from_json(training, Training), from_json(dataset, DatasetSpec)
     data = _fetch(task, kernel, source, target, features, how.order_by)
-    read = pa.table(data.open())  # not `data` itself: an error in a pass would lose its type in the C stream
+    opened = data.open()
+    read = opened.read_all() if isinstance(opened, pa.RecordBatchReader) else pa.table(opened)  # a C stream loses an error's type
     target = _target(target, read.column_names)
     specs = [from_json(one, TransformSpec) for one in transforms]
     table = _with_target(read, target)
