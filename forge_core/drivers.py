@@ -44,6 +44,8 @@ def load(catalog: Catalog, role: str, name: str) -> type:
 
 
 def remedy(ref: Ref, error: BaseException) -> str:
+    if ref.role == "plugin":
+        return f"pip install --force-reinstall {ref.distribution}; until then: forge plugins disable {ref.distribution}"
     if isinstance(error, ModuleNotFoundError) and error.name and not ref.target.startswith(error.name.partition(".")[0]):
         return f"pip install {error.name.partition('.')[0]}, or {GROUPS[ref.role]} of another distribution"
     return f"pip install --force-reinstall {ref.distribution}, or choose another {ref.role}"

@@ -70,7 +70,10 @@ def _parameters(function: Any) -> dict[str, Any]:
 
 
 def _fields(record: type) -> list[dict[str, Any]]:
-    return [{"name": one.name, "optional": one.default is not attrs.NOTHING, "type": _text(one.type)} for one in attrs.fields(record)]
+    said = {
+        name: text for base in reversed(record.__mro__) for name, text in vars(base).get("__annotations__", {}).items()
+    }  # cattrs resolves `type`
+    return [{"name": one.name, "optional": one.default is not attrs.NOTHING, "type": _text(said[one.name])} for one in attrs.fields(record)]
 
 
 def _text(annotation: Any) -> str:

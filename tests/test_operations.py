@@ -442,10 +442,26 @@ def test_a_secret_store_and_an_auth_driver_show_nothing_at_all(full_kernel):
 
 
 def sources() -> Iterator[Path]:
+    """What runs for users: the kit, whose suites look behind the guard, is loaded by pytest alone."""
     root = Path(forge_core.__file__).parents[1]
-    yield from (root / "forge_core").rglob("*.py")
-    for plugin in (root / "plugins").glob("forge-*/forge_*"):
-        yield from plugin.rglob("*.py")
+    for package in (root / "forge_core", *(root / "plugins").glob("forge-*/forge_*")):
+        yield from (
+            path for path in package.rglob("*.py") if not {"testing", "testing.py", "templates"} & set(path.relative_to(package).parts)
+        )
+
+
+def test_nothing_that_runs_for_users_imports_the_kit():
+    allowed = {"plugin_author.py", "probe.py", "probed.py"}  # `forge plugins test`, and what is light for `forge plugins doctor`
+    for path in sources():
+        for node in ast.walk(ast.parse(path.read_bytes())):
+            named = (
+                [node.module or ""]
+                if isinstance(node, ast.ImportFrom)
+                else [one.name for one in node.names]
+                if isinstance(node, ast.Import)
+                else []
+            )
+            assert path.name in allowed or not any(name.startswith("forge_core.testing") for name in named), path
 
 
 def test_only_the_kernel_looks_behind_a_guard():
@@ -468,7 +484,7 @@ def test_only_the_kernel_looks_behind_a_guard():
 
 def test_only_the_kernel_builds_drivers():
     root = Path(forge_core.__file__).parent
-    allowed = {root / name for name in ("kernel.py", "wiring.py", "drivers.py", "factory.py", "schema.py")}
+    allowed = {root / name for name in ("kernel.py", "wiring.py", "drivers.py", "factory.py", "schema.py", "probed.py")}
     for path in sources():
         if path in allowed:
             continue

@@ -44,11 +44,17 @@ class LogMonitor(Monitor):
                 self._timer.start()
 
     def feedback(self, request_id: str, label: JSON) -> None:
+        try:
+            json.dumps(label)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InvalidInput(
+                f"the label is not made of JSON: {error}", "text, numbers, true, false, null, lists and mappings of those"
+            ) from None
         self._append(current().principal.tenant, "requests.feedback", [{"at": _now(), "request_id": request_id, "label": label}])
 
     def report(self, endpoint: str, window: timedelta) -> Mapping[str, JSON]:
         """Requests and latency quantiles (ms) of each version within the window."""
-        since = (datetime.now(UTC) - window).isoformat()
+        since = _before(window)
         self._flush()
         latencies: dict[str, list[float]] = {}
         path = self._path(current().principal.tenant, f"{_checked(endpoint)}.jsonl")
@@ -94,6 +100,14 @@ def _checked(name: str) -> str:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat()
+
+
+def _before(window: timedelta) -> str:
+    """When a window began; one that is longer than there are dates began with the first."""
+    try:
+        return (datetime.now(UTC) - window).isoformat()
+    except OverflowError:
+        return "0001" if window > timedelta(0) else "9999-12-31T24"
 
 
 def _summary(latency: Sequence[float]) -> JSON:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from attrs import frozen
+from attrs import evolve, frozen
 from cyclopts import App
 
 from forge_core import config
 from forge_core.catalog import Catalog, Policy, Ref, normal
 from forge_core.cli import console
 from forge_core.cli.console import say, table
-from forge_core.document import Document
-from forge_core.faults import ConfigError, Fault, ForgeError, NotFound
+from forge_core.document import PluginsSection
+from forge_core.faults import ConfigError, Fault, NotFound
 from forge_core.lastfaults import read
+
+NO_FILE = "there is no forge.yaml here"
 
 app = App(name="plugins", help="What is installed, and what is wrong with it.")
 app.command("forge_core.cli.plugin_doctor:doctor", name="doctor", help="What is wrong with the plugins, and what to do about it.")
@@ -73,11 +74,11 @@ def show(distribution: str, /) -> int:
 
 def installed() -> list[Installed]:
     """Every distribution, and after them the project's own modules, whose version is `local`."""
-    document = _document()
-    refs = _scan(document).refs
-    faults = read(_root())
+    project, plugins = project_here()
+    refs = _scan(plugins).refs
+    faults = read(project.root if project is not None else None)
     names = sorted({ref.distribution for ref in refs})
-    local = [Ref("plugin", module, module, module, "local") for module in document.plugins.local] if document is not None else []
+    local = [Ref("plugin", module, module, module, "local") for module in plugins.local]
     return [
         *(_installed(name, [ref for ref in refs if ref.distribution == name], faults) for name in names),
         *(_installed(ref.distribution, [ref], faults) for ref in local),
@@ -100,27 +101,24 @@ def _said(one: Installed) -> str:
 
 def scan() -> Catalog:
     """The catalog as this folder's project sees it; without one, or with one that cannot be read, as it is."""
-    return _scan(_document())
+    return _scan(project_here()[1])
 
 
-def _scan(document: Document | None) -> Catalog:
-    policy = Policy(document.plugins.deny, document.plugins.allow, document.plugins.require) if document is not None else None
-    return Catalog.scan(policy, plugins=not console.options.no_plugins)
+def _scan(plugins: PluginsSection) -> Catalog:
+    return Catalog.scan(Policy(plugins.deny, plugins.allow, plugins.require), plugins=not console.options.no_plugins)
 
 
-def _document() -> Document | None:
+def project_here(strict: bool = False) -> tuple[config.Config | None, PluginsSection]:
+    """The project of this folder, if there is one that can be read, and its `plugins`; `strict` where it must be known who is denied."""
+    said = console.options
     try:
-        return config.load(console.options.config, console.options.env, console.options.set).document
+        found = config.load(said.config, said.env, said.set)
+        plugins = evolve(found, raw={"plugins": found.raw.get("plugins") or {}}).document.plugins  # whatever is wrong elsewhere
     except ConfigError as error:
-        if console.options.config is not None:
+        absent = error.cause == NO_FILE
+        if said.config is not None or (strict and not absent):
             raise
-        if "there is no forge.yaml" not in error.cause:
+        if not absent:
             sys.stderr.write(f"forge: warning: {error.cause}\n")
-        return None
-
-
-def _root() -> Path | None:
-    try:
-        return config.find(console.options.config).parent
-    except ForgeError:
-        return None
+        return None, PluginsSection()
+    return found, plugins

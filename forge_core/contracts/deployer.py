@@ -46,7 +46,8 @@ class Deployer(Driver):
         gate=DeploymentHooks.forge_before_deploy,
         tells=DeploymentHooks.forge_traffic_changed,
     )
-    def deploy_model(self, selector: str, endpoint: str, strategy: DeploymentStrategy) -> Deployment: ...
+    def deploy_model(self, selector: str, endpoint: str, strategy: DeploymentStrategy) -> Deployment:
+        """The strategy's plan as a new revision, also for a version that is routed already."""
 
     @abstractmethod
     @operation("endpoint:read", resource="endpoint:{endpoint}")
@@ -70,16 +71,20 @@ class Deployer(Driver):
         tells=(DeploymentHooks.forge_traffic_changed, DeploymentHooks.forge_rolled_back),
     )
     def rollback(self, endpoint: str, reason: str = "") -> Deployment:
-        """Back to the routes before the present ones, as a new revision."""
+        """Back to the last routes that differ from the present ones, as a new revision; where there are none, a typed error.
+
+        `production` goes back with them where it names the version that loses its traffic.
+        """
 
     @abstractmethod
     @operation("endpoint:retire", resource="endpoint:{endpoint}", mutates=True, tells=DeploymentHooks.forge_traffic_changed)
-    def retire(self, endpoint: str, reason: str = "") -> Deployment: ...
+    def retire(self, endpoint: str, reason: str = "") -> Deployment:
+        """No routes and the status `retired`, as a new revision."""
 
     @abstractmethod
     @operation("endpoint:read", resource="endpoint:{endpoint}")
     def history(self, endpoint: str, at: datetime | None = None) -> Sequence[Deployment]:
-        """Newest first; with `at`, the one revision that was live then."""
+        """Newest first; with `at`, an aware time, the one revision that was live then, or none before the first."""
 
     @abstractmethod
     @operation("endpoint:predict", resource="endpoint:{endpoint}")

@@ -38,7 +38,9 @@ class Condition:
 class Query:
     """What to read. All conditions of `where` are met; a column in `masked` may not stand in `where`.
 
-    `masked` maps a column to "null" or "hash" (a keyed hash); a connector applies it inside the scan.
+    A comparison with null is not met, one with NaN follows IEEE 754. `sample` is a share of the rows that meet `where`, the same ones
+    for the same `seed`; `order_by` is ascending, nulls last. `masked` maps a column to "null" or "hash" (a keyed hash); a connector
+    applies it inside the scan.
     """
 
     dataset: str
@@ -61,7 +63,10 @@ class DatasetVersion:
 
 @frozen
 class TrainingData:
-    """Arrow that can be read again: every `__arrow_c_stream__` opens a new pass over the same version."""
+    """Arrow that can be read again: every `__arrow_c_stream__` opens a new pass over the same version.
+
+    `open` gives a pass; where that is a `pyarrow.RecordBatchReader`, an error in the middle of it keeps its type.
+    """
 
     version: DatasetVersion
     query: Query

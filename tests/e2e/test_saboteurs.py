@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,6 +30,28 @@ CAUSES = {
 }
 
 
+EIGHT = {**SABOTEURS, "endless-import": "while True: pass"}
+CAUSES_OF_EIGHT = {
+    **CAUSES,
+    "syntax-error": "SyntaxError: invalid syntax, at saboteur_syntax_error.py:2",
+    "system-exit": "SystemExit: 7, at saboteur_system_exit.py:2",
+    "failing-assert": "AssertionError: never, at saboteur_failing_assert.py:2",
+    "wrong-argument": "forge_run_finished asks for nonsense",
+    "from-the-future": "wants forge-kernel>=99, this is forge-kernel 1.0.0",
+    "endless-import": "saboteur_endless_import is still importing after 5 s, at saboteur_endless_import.py:2",
+}
+REMEDIES_OF_EIGHT = {
+    "import-error": "pip install a_module_that_nobody_has",
+    "syntax-error": "pip install --force-reinstall forge-syntax-error",
+    "system-exit": "its author should end no process at import",
+    "failing-assert": "pip install -U forge-failing-assert",
+    "wrong-argument": "its author should write forge_run_finished(run)",
+    "removed-module": "pip install --force-reinstall forge-removed-module",
+    "from-the-future": "pip install -U forge-from-the-future forge-kernel",
+    "endless-import": "give it longer with --timeout 30",
+}
+
+
 def plant(folder: Path, name: str, source: str | None, *, wants: str = ">=1.0,<2", entry_points: str = "") -> None:
     """A distribution as pip leaves it: a package, and a dist-info folder with its metadata."""
     module = "saboteur_" + name.replace("-", "_")
@@ -48,6 +72,69 @@ def broken(tmp_path: Path) -> Path:
     for name, source in SABOTEURS.items():
         plant(folder, name, source, wants=">=99" if name == "from-the-future" else ">=1.0,<2")
     return folder
+
+
+@pytest.fixture
+def eight(tmp_path: Path) -> Path:
+    """Eight broken plugins; those whose first line is reached leave a file `imported-NAME` beside them."""
+    folder = tmp_path / "eight"
+    folder.mkdir()
+    for name, source in EIGHT.items():
+        marked = source if source is None else f"open({str(folder / f'imported-{name}')!r}, 'w')\n{source}"
+        plant(folder, name, marked, wants=">=99" if name == "from-the-future" else ">=1.0,<2")
+    return folder
+
+
+def test_doctor_names_all_eight_and_imports_them_only_when_asked(
+    environment: Environment, example: Callable[[str], Path], eight: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project, with_them = example("diabetes"), {"PYTHONPATH": str(eight)}
+    began = time.monotonic()
+    shallow = environment.run("forge plugins doctor", project, code=1, **with_them)
+    took = time.monotonic() - began
+    with capsys.disabled():
+        print(f"\nforge plugins doctor: {took:.2f} s")
+    assert took < 10  # the bar is 1 s, on a machine that does nothing else
+    assert [one.name for one in eight.glob("imported-*")] == []
+    assert "forge-removed-module 0.3: plugin removed-module: " in shallow.stdout
+    assert "forge-from-the-future 0.3: catalog: wants forge-kernel>=99" in shallow.stdout
+
+    with_them["FORGE_PLUGINS_DENY"] = "forge-tabular,forge-lake,forge-cortex"  # well, and slow to import for the first time
+    done = environment.run("forge plugins doctor --deep --timeout 5 --json", project, code=1, **with_them)
+    said = json.loads(done.stdout)
+    found = {one["distribution"]: one for one in said["findings"] if one["level"] == "error"}
+    assert set(found) == {f"forge-{name}" for name in EIGHT}
+    for name in EIGHT:
+        one = found[f"forge-{name}"]
+        assert one["version"] == "0.3"
+        assert CAUSES_OF_EIGHT[name] in one["cause"]
+        assert one["remedy"].startswith(REMEDIES_OF_EIGHT[name])
+        assert one["remedy"].endswith(f"; until then: forge plugins disable forge-{name}")
+    results = {one["distribution"]: one["result"] for one in said["probes"]}
+    assert {results[f"forge-{name}"] for name in EIGHT} == {"broken", "incompatible"}
+    assert (results["forge-kernel"], results["forge-registry"], results["forge-lake"]) == ("well", "well", "denied")
+    imported = {one.name.removeprefix("imported-") for one in eight.glob("imported-*")}
+    assert imported == set(EIGHT) - {"syntax-error", "removed-module", "from-the-future"}
+
+    text = environment.run("forge plugins doctor --deep --timeout 5", project, code=1, **with_them).stdout
+    for name, one in found.items():
+        assert f"{name} 0.3: {one['where']}: {one['cause']}\n  {one['remedy']}\n" in text
+
+
+def test_with_all_eight_disabled_nothing_is_said_of_them(environment: Environment, example: Callable[[str], Path], eight: Path) -> None:
+    project, with_them = example("diabetes"), {"PYTHONPATH": str(eight)}
+    before = (project / "forge.yaml").read_text()
+    assert "forge: warning: forge-syntax-error" in environment.run("forge plan", project, **with_them).stderr
+    for name in EIGHT:
+        environment.run(f"forge plugins disable forge-{name}", project, **with_them)
+    assert environment.run("forge plan", project, **with_them).stderr == ""
+    deep = environment.run("forge plugins doctor --deep --timeout 60", project, **with_them)
+    assert deep.stdout.endswith("\nall plugins are well\n")
+    assert sum(" well " in line for line in deep.stdout.splitlines()) == 6  # this repository's
+    assert (project / "forge.yaml").read_text().startswith(before)
+    for name in EIGHT:
+        environment.run(f"forge plugins enable forge-{name}", project, **with_them)
+    environment.run("forge plugins doctor", project, code=1, **with_them)
 
 
 def test_every_command_works_beside_them(environment: Environment, example: Callable[[str], Path], broken: Path) -> None:

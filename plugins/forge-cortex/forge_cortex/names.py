@@ -1,4 +1,4 @@
-"""Names of endpoints, which stand in URLs, permissions, metrics and request ids, so they are plain; and what a request id says."""
+"""Names of endpoints, which stand in URLs, permissions, metrics and request ids, so they are plain; reasons; and what a request id says."""
 
 from __future__ import annotations
 
@@ -23,6 +23,16 @@ def endpoint_name(name: str) -> str:
             f"{str(name)[:80]!r} cannot name an endpoint", "use at most 63 lower-case letters, digits, - and _, a letter or digit first"
         )
     return name
+
+
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")  # no text column keeps NUL, no UTF-8 a lone surrogate
+
+
+def plain_reason(reason: str) -> str:
+    """The reason itself, if a database can keep it; `InvalidInput` where it is too long or not printable."""
+    if len(reason) > 5000 or _UNPRINTABLE.search(reason):
+        raise InvalidInput("a reason is at most 5000 printable characters", "say it shorter, or leave it out")
+    return reason
 
 
 _REQUEST = re.compile(r"req_([a-z0-9][a-z0-9_-]{0,62})\.(\d{1,9})\.(\d{1,3})\.[0-9a-f]+\.\d+", re.ASCII)

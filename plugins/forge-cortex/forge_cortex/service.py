@@ -24,7 +24,7 @@ from forge_core.records.runs import KernelSpec
 from forge_core.records.serving import Deployment, Route
 from forge_core.serialize import to_json
 from forge_cortex import revisions
-from forge_cortex.names import endpoint_name, traced
+from forge_cortex.names import endpoint_name, plain_reason, traced
 from forge_cortex.server import command
 from forge_cortex.server.messages import Limits, Observed, ServerPlan, Target, WorkerSpec
 
@@ -81,6 +81,8 @@ class ModelDeploymentService(Deployer):
 
     def history(self, endpoint: str, at: datetime | None = None) -> Sequence[Deployment]:
         self.status(endpoint)
+        if at is not None and at.utcoffset() is None:
+            raise InvalidInput("a time without a zone is no instant", "give one in UTC: datetime.now(UTC)")
         until = revisions.text_of(at) if at is not None else None
         with self._database.read() as connection:
             return revisions.listed(connection, _tenant(), endpoint, self._url, until=until, limit=1 if until else None)
@@ -205,6 +207,7 @@ class ModelDeploymentService(Deployer):
 
     def _change(self, endpoint: str, before: Deployment | None, routes: tuple[Route, ...], strategy: str, reason: str = "") -> Deployment:
         """The next revision, if `before` is still the newest; registry, revision and event commit together."""
+        plain_reason(reason)
         tenant, actor = _tenant(), current().principal.name
         number = before.revision + 1 if before is not None else 1
         same = before is not None and before.routes == routes and before.status == "ready"

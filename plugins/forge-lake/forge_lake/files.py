@@ -19,6 +19,7 @@ from attrs import frozen
 from forge_core.faults import ForgeError, InvalidInput, NotFound, Transient, UnsafeFormat
 
 HIDDEN = (".", "_")
+_BLOCK = 8 << 20  # bytes that are fetched at once; s3fs would hold fifty million for each file
 
 
 @frozen
@@ -166,7 +167,7 @@ class RemoteFiles:
 
     def open(self, entry: Entry) -> BufferedIOBase:
         try:
-            opened: BufferedIOBase = self._filesystem.open(self.address(entry), "rb")
+            opened: BufferedIOBase = self._filesystem.open(self.address(entry), "rb", block_size=_BLOCK)
         except Exception as error:  # as above
             raise unreachable(f"the store of {self.name!r}", error) from error
         return opened

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -59,15 +58,20 @@ class Scan:
     def _scanned(self) -> Iterable[pa.RecordBatch]:
         # a column masked to null is never read
         read = [name for name in self.schema.names if self.query.masked.get(name) != "null"]
-        options: dict[str, Any] = {"batch_size": self.batch_rows}
-        if self.limit is not None and not self.query.order_by:
-            options |= {"batch_readahead": 1, "fragment_readahead": 1}  # the rest is likely not wanted
         scanner = self.snapshot.dataset.scanner(
             columns={name: pc.field(name) for name in dict.fromkeys((*read, *self.query.order_by))},
             filter=expression(self.query.where, self.snapshot.schema, self.snapshot.views),
-            **options,
+            batch_size=self.batch_rows,
+            **self._ahead(),
         )
         return (batch for batch in scanner.to_batches() if batch.num_rows)
+
+    def _ahead(self) -> dict[str, int]:
+        """How many batches and files Arrow decodes before they are asked for. Its own default holds millions of rows in memory."""
+        if self.limit is not None and not self.query.order_by:
+            return {"batch_readahead": 1, "fragment_readahead": 1}  # the rest is likely not wanted
+        small = all(facts.rows is not None and facts.rows <= self.batch_rows for facts in self.snapshot.facts.values())
+        return {"batch_readahead": 2, "fragment_readahead": 4 if small else 1}
 
     def _sampled(self, batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
         """The n-th row that meets the conditions is taken by the n-th draw, however the rows are cut into batches."""

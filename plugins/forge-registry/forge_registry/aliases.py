@@ -11,7 +11,7 @@ from forge_core.faults import Conflict, InvalidInput
 from forge_core.identifiers import new_id
 from forge_core.operations import current
 from forge_core.records.auth import Event
-from forge_registry.names import Selector, alias_name, model_name, text
+from forge_registry.names import Selector, alias_name, model_name, text, version_number
 from forge_registry.tables import ALIAS_MOVES, ALIASES, insert_if_absent
 from forge_registry.versions import find
 
@@ -20,12 +20,12 @@ def point(connection: sa.Connection, tenant: str, name: str, alias: str, version
     """Point an alias at a version, in one statement that holds only while it points at `expected`; `Conflict` else."""
     key = {"tenant": tenant, "name": model_name(name), "alias": alias_name(alias)}
     text(reason, "a reason")
-    find(connection, tenant, Selector(name, version=version))
+    find(connection, tenant, Selector(name, version=version_number(version)))
     if expected is None:
         moved = insert_if_absent(connection, ALIASES, {**key, "version": version})
     else:
-        here = sa.and_(*(ALIASES.c[column] == value for column, value in key.items()))
-        moved = connection.execute(ALIASES.update().where(here, ALIASES.c.version == expected).values(version=version)).rowcount == 1
+        here = sa.and_(ALIASES.c.version == version_number(expected), *(ALIASES.c[column] == value for column, value in key.items()))
+        moved = connection.execute(ALIASES.update().where(here).values(version=version)).rowcount == 1
     if not moved:
         raise Conflict(
             f"{name}@{alias} does not point {'nowhere' if expected is None else f'at {expected}'} now",

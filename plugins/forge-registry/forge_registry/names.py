@@ -15,6 +15,7 @@ _ALIAS = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,99}")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/-]{0,199}")
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=@-]{0,199}")
 _VERSION = re.compile(r"[1-9][0-9]{0,8}")
+_LAST_VERSION = 999_999_999
 _TENANT_FOLDER = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")  # no text column keeps NUL, no UTF-8 a lone surrogate
 _DEPTH = 16
@@ -52,6 +53,13 @@ def alias_name(alias: str) -> str:
     if alias == "latest":
         raise InvalidInput("'latest' is not an alias: it follows the versions by itself", "choose another name")
     return _matched(_ALIAS, alias, "an alias", "a letter first, then letters, digits, dot, dash and underscore, at most 100")
+
+
+def version_number(version: int) -> int:
+    """A number as the columns of every database can keep it; whether there is such a version is another question."""
+    if isinstance(version, bool) or not isinstance(version, int) or abs(version) > _LAST_VERSION:
+        raise InvalidInput(f"{str(version)[:100]!r} may not be a version", f"a whole number from 1 to {_LAST_VERSION}")
+    return version
 
 
 def run_id(run: str) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import operator
 import os
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 from attrs import frozen
@@ -76,17 +78,7 @@ class SqlTracker(ExperimentTracker):
 
     def log_metrics(self, run_id: str, metrics: Sequence[tuple[str, float, int, datetime]]) -> None:
         tenant = names.acting_tenant()
-        rows = [
-            {
-                "tenant": tenant,
-                "run_id": run_id,
-                "name": names.text(name, "a metric's name", 250),
-                "value": None if math.isnan(value) else float(value),
-                "step": int(step),
-                "at": at,
-            }
-            for name, value, step, at in metrics
-        ]
+        rows = [{"tenant": tenant, "run_id": run_id, **_checked(metric)} for metric in metrics]
         for start in range(0, len(rows), _BATCH):
             with self._database.transaction() as connection:
                 _require(connection, tenant, run_id)
@@ -185,6 +177,21 @@ class SqlTracker(ExperimentTracker):
                         index_elements=["tenant", "run_id", "path"], set_={"size": blob.size, "sha256": blob.sha256}
                     )
                 )
+
+
+def _checked(metric: Sequence[Any]) -> dict[str, object]:
+    """A metric as its row: any number that is a double, any step that a column holds, an instant in UTC. `InvalidInput` else."""
+    try:
+        name, value, step, at = metric
+        if isinstance(value, str | bytes) or at.utcoffset() is None or not -(2**63) <= operator.index(step) < 2**63:
+            raise ValueError
+        number, instant = float(value), at.astimezone(UTC)
+    except (TypeError, ValueError, OverflowError, AttributeError) as error:
+        raise InvalidInput(
+            f"{str(metric)[:200]!r} is no metric", "log (name, value, step, time): a text, a number, a whole number, a time with its zone"
+        ) from error
+    kept = None if math.isnan(number) else number
+    return {"name": names.text(name, "a metric's name", 250), "value": kept, "step": operator.index(step), "at": instant}
 
 
 def _is_tracked(connection: sa.Connection, tenant: str, run_id: str) -> bool:

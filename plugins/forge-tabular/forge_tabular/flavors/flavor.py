@@ -56,6 +56,8 @@ class TabularFlavor(Flavor):
         self.load(folder).predict(table_of(sample))  # what cannot be loaded and asked fails here, not when it is served
 
     def load(self, folder: Path) -> Predictor:
+        if not folder.is_dir():
+            raise InvalidInput("the model has no folder of its flavor", "publish the model again")
         strange = sorted(path.name for path in folder.iterdir() if path.name not in (NAME, self.file))
         if strange:
             raise UnsafeFormat(f"the model has a file {strange[0]!r} that does not belong to it", "publish the model again")

@@ -31,8 +31,8 @@ def looks_like(data: bytes) -> str:
 
 
 def read_plain(path: Path, largest: int | None = None) -> bytes:
-    """The bytes of an ordinary file of a model; links and devices are `UnsafeFormat`, one that is missing `InvalidInput`."""
-    if path.is_symlink() or (path.exists() and not path.is_file()):
+    """The bytes of an ordinary file of a model; links of both kinds and devices are `UnsafeFormat`, one that is missing `InvalidInput`."""
+    if path.is_symlink() or (path.exists() and (not path.is_file() or path.stat().st_nlink > 1)):
         raise UnsafeFormat(f"{path.name} is not an ordinary file", "publish the model again")
     if not path.exists():
         raise InvalidInput(f"the model has no {path.name}", "publish the model again")

@@ -47,7 +47,11 @@ class PCA(Transformation):
         values = matrix(table, columns, np.float64)
         mean = np.array([_mean(values[:, position]) for position in range(len(columns))])
         values = np.where(np.isnan(values), mean, values) - mean
-        variances, vectors = np.linalg.eigh(values.T @ values / max(1, len(table) - 1))  # ascending
+        with np.errstate(over="ignore", invalid="ignore"):
+            covariance = values.T @ values / max(1, len(table) - 1)
+        for name, middle, variance in zip(columns, mean, covariance.diagonal(), strict=True):
+            states.finite(name, middle, variance)
+        variances, vectors = np.linalg.eigh(covariance)  # ascending
         weights = vectors[:, ::-1].T[:count]
         largest = weights[np.arange(count), np.abs(weights).argmax(axis=1)]
         kept = np.maximum(variances[::-1][:count], 0.0)
@@ -76,4 +80,5 @@ class PCA(Transformation):
 
 def _mean(values: NDArray[np.floating]) -> float:
     known = values[~np.isnan(values)]
-    return float(known.mean()) if known.size else 0.0
+    with np.errstate(over="ignore"):
+        return float(known.mean()) if known.size else 0.0

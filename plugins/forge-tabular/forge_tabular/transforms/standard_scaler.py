@@ -9,7 +9,6 @@ import pyarrow as pa
 from attrs import frozen
 
 from forge_core.contracts import Transformation
-from forge_core.faults import InvalidInput
 from forge_core.records import JSON, ArrowStream
 from forge_tabular.columns import number_columns, replaced, table_of, vector
 from forge_tabular.transforms import state as states
@@ -41,10 +40,10 @@ class StandardScaler(Transformation):
     def _moments(self, table: pa.Table, name: str) -> tuple[float, float]:
         values = vector(table, name)
         values = values[~np.isnan(values)]
-        if not np.isfinite(values).all():
-            raise InvalidInput(f"column {name!r} has infinite values", "leave them out, or make them null")
-        mean = float(values.mean()) if values.size else 0.0
-        deviation = float(values.std()) if values.size else 0.0
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean = float(values.mean()) if values.size else 0.0
+            deviation = float(values.std()) if values.size else 0.0
+        states.finite(name, mean, deviation)
         constant = deviation <= 10 * np.finfo(np.float64).eps * abs(mean)  # what rounding alone makes of equal values
         return mean if self.settings.with_mean else 0.0, deviation if self.settings.with_std and not constant else 1.0
 

@@ -31,11 +31,17 @@ def amounts(state: Mapping[str, JSON], key: str, shape: tuple[int, ...]) -> Vect
     """Finite numbers in `shape`."""
     try:
         found = np.array(state.get(key), np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise _wrong(key) from error
     if found.shape != shape or not np.isfinite(found).all():
         raise _wrong(key)
     return found
+
+
+def finite(name: str, *values: float) -> None:
+    """What was learned of a column can be written as JSON and divided by, or the column is `InvalidInput`."""
+    if not np.isfinite(values).all():
+        raise InvalidInput(f"column {name!r} has infinite values, or too large ones", "leave them out, or make them null")
 
 
 def _wrong(key: str) -> InvalidInput:

@@ -97,7 +97,7 @@ class _Past:
             raise InvalidInput(f"column {order_by!r} is {moments.type}, which has no order", "order by a time or a number") from error
         groups = np.zeros(len(table), np.int64)
         for name in partition_by:
-            groups = groups * (len(table) + 1) + _codes(column_of(table, name))
+            groups = groups * (len(table) + 1) + _codes(column_of(table, name), name)
             groups = np.unique(groups, return_inverse=True)[1]  # small again, before the next column
         order = np.lexsort((ranks, groups))
         groups, ranks = groups[order], ranks[order]
@@ -163,7 +163,12 @@ def _latest(flags: NDArray[np.bool_]) -> Indices:
     return np.maximum.accumulate(np.where(flags, np.arange(len(flags)), 0)) if len(flags) else np.zeros(0, np.int64)
 
 
-def _codes(column: pa.ChunkedArray) -> Indices:
+def _codes(column: pa.ChunkedArray, name: str) -> Indices:
     """Equal values as equal numbers; nulls are a value of their own."""
-    encoded = plain(column).combine_chunks().dictionary_encode(null_encoding="encode")
+    try:
+        encoded = plain(column).combine_chunks().dictionary_encode(null_encoding="encode")
+    except pa.ArrowNotImplementedError as error:
+        raise InvalidInput(
+            f"column {name!r} is {column.type}, by which rows cannot be grouped", "group by text, numbers or times"
+        ) from error
     return np.asarray(encoded.indices.to_numpy(zero_copy_only=False), np.int64)
