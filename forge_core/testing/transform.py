@@ -48,7 +48,7 @@ Make: TypeAlias = Callable[..., Any]
 class Example:
     """What the driver's documentation promises: fitted on `rows`, it makes `expected` of them, or of `more` where that is given.
 
-    A column that is expected to be None is not there.
+    Columns come in the order of `expected`; one that is None in it is not made.
     """
 
     settings: Mapping[str, JSON]
@@ -125,6 +125,8 @@ class TransformationContract(Contract):
             transform, rows = make(example.settings), pa.table(dict(example.rows))
             state = transform.fit(rows)
             answer = table_of(transform.apply(rows if example.more is None else pa.table(dict(example.more)), state)).to_pydict()
+            known = [name for name, expected in example.expected.items() if expected is not None]
+            assert [name for name in answer if name in known] == known, f"the columns are {[*answer]}"
             for name, expected in example.expected.items():
                 found = answer.get(name)
                 assert alike(found, None if expected is None else list(expected)), f"{name!r} is {found}, and should be {expected}"

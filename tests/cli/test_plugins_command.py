@@ -110,11 +110,19 @@ def test_nothing_foreign_is_imported(fake_distribution, project, command, argv):
     assert "canary_of_commands" not in sys.modules
 
 
-def test_a_project_that_cannot_be_read_does_not_stop_the_listing(fake_distribution, project, command):
-    project("projet: {}")
+def test_a_project_that_is_wrong_elsewhere_still_denies(fake_distribution, project, command):
+    fake_distribution.plugin("forge-raises", "raise ValueError")
+    project("projet: {}\nplugins: {deny: [forge-raises]}\n")
     said = command("plugins", "list", "--json")
     assert said.code == 0
-    assert "forge: warning: forge.yaml:1:1: projet: unknown key 'projet'" in said.err
+    assert ours(said.json)["forge-raises"]["state"] == "denied"
+
+
+def test_a_project_that_cannot_be_read_does_not_stop_the_listing(fake_distribution, project, command):
+    project("plugins: {denied: []}")
+    said = command("plugins", "list", "--json")
+    assert said.code == 0
+    assert "forge: warning: forge.yaml:1:11: plugins.denied: unknown key 'denied'" in said.err
     assert command("plugins", "list", "--config", "forge.yaml").code == 2
 
 

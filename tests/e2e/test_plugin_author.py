@@ -79,9 +79,9 @@ def test_the_tutorial_says_what_happens(wheels: Path, tmp_path: Path, port: int)
 
 @pytest.fixture(scope="module")
 def author(environment: Environment) -> Environment:
-    """The environment with what the extra `testing` asks for."""
+    """The environment with what the extra `testing` asks for, and what an editable install needs."""
     pip = [str(environment.python), "-m", "pip", "install", "-q", "--disable-pip-version-check", "-c", str(ROOT / "constraints.txt")]
-    subprocess.run([*pip, "pytest"], check=True)
+    subprocess.run([*pip, "pytest", "editables"], check=True)
     return environment
 
 
