@@ -18,7 +18,7 @@ from urllib.parse import quote
 import sqlalchemy as sa
 from attrs import define, field
 
-from forge_core.faults import ConfigError, ForgeError
+from forge_core.faults import ConfigError, ForgeError, InvalidInput
 from forge_core.identifiers import new_id
 from forge_core.operations import Call, pending
 from forge_core.records.auth import Event
@@ -241,6 +241,8 @@ class Database:
                 yield connection
         except (sa.exc.NoSuchModuleError, ModuleNotFoundError) as error:
             raise ConfigError(f"no database driver: {error}", "pip install 'psycopg[binary]' for postgresql+psycopg://") from error
+        except (UnicodeEncodeError, sa.exc.DataError) as error:
+            raise InvalidInput("text or a number that the database cannot hold", "no NUL, no half of a surrogate pair") from error
         except sa.exc.DatabaseError as error:
             if type(error) not in (sa.exc.DatabaseError, sa.exc.OperationalError):  # an integrity error is its writer's to handle
                 raise

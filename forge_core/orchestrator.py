@@ -42,13 +42,11 @@ class TrainingOrchestrator(Orchestrator):
 
     def __init__(self, settings: Settings, *, runtime: Runtime, project: Project) -> None:
         self._settings, self._runtime, self._project = settings, runtime, project
-        self._worker: Worker | None = None
-        self._spec = runtime.spec  # of the worker
+        self._free: list[tuple[KernelSpec, Worker]] = []  # a worker performs one task at a time; those of other threads have their own
 
     def close(self) -> None:
-        if self._worker is not None:
-            self._worker.close()
-            self._worker = None
+        while self._free:
+            self._free.pop()[1].close()
 
     def execute_pipeline(self, config: PipelineConfig) -> str:
         session = current()
@@ -154,13 +152,9 @@ class TrainingOrchestrator(Orchestrator):
         return planned.step.isolation == "inline" and planned.step.timeout is None
 
     def _in_worker(self, spec: KernelSpec, task: Task, timeout: float | None) -> Mapping[str, JSON]:
-        if self._spec != spec:
-            self.close()
-            self._spec = spec
-        if self._worker is None:
-            self._worker = Worker(self._spec)
+        worker = self._taken(spec)
         try:
-            return self._worker.perform(
+            outputs = worker.perform(
                 task,
                 self._log(task.run_id, task.step.name),
                 timeout,
@@ -169,8 +163,23 @@ class TrainingOrchestrator(Orchestrator):
             )
         except BaseException as error:
             if not isinstance(error, ForgeError) or error.kind in ("process_ended", "timeout", "cancelled"):
-                self.close()
+                worker.close()
+            else:
+                self._free.append((spec, worker))
             raise
+        self._free.append((spec, worker))
+        return outputs
+
+    def _taken(self, spec: KernelSpec) -> Worker:
+        while self._free:
+            try:
+                found, worker = self._free.pop()
+            except IndexError:  # another thread was faster
+                break
+            if found == spec:
+                return worker
+            worker.close()
+        return Worker(spec)
 
     @contextmanager
     def _beating(self, run_id: str, owner: str) -> Iterator[None]:

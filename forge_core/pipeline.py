@@ -234,6 +234,8 @@ def _check(config: PipelineConfig, ordered: Sequence[Step]) -> None:
     for own in config.stages:
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", own.name):  # it names a log file
             raise ConfigError(f"{own.name!r} is no step's name", "letters, digits, _ . -")
+        if not re.fullmatch(r"[\w.]+:[\w.]+", own.target):
+            raise ConfigError(f"step {own.name!r} has the target {own.target!r}", "write module:function")
         if own.stage not in STAGES:
             raise ConfigError(f"step {own.name!r} is of an unknown stage {own.stage!r}", f"one of {', '.join(STAGES)}")
     seen: set[str] = set()

@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
+from threading import Lock
 
 from attrs import evolve
 
@@ -25,6 +26,8 @@ from forge_core.records.data import JSON, DatasetVersion, Query
 from forge_core.records.runs import PipelineConfig, Plan, Planned, Step
 from forge_core.references import interpolate
 from forge_core.serialize import digest_of, to_json
+
+_PARSING = Lock()  # CPython 3.11 counts the depth of ast.parse for all threads together
 
 
 def query_of(config: PipelineConfig) -> Query:
@@ -218,7 +221,8 @@ def _installed(module: str) -> Iterator[Path]:
 def _imports(path: Path, root: Path) -> Iterator[str]:
     """Names that may be modules: `from a import b` gives a and a.b, a relative one is made absolute."""
     try:
-        tree = ast.parse(path.read_bytes())
+        with _PARSING:
+            tree = ast.parse(path.read_bytes())
     except SyntaxError:
         return
     package = path.parent.relative_to(root).parts

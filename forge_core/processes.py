@@ -50,10 +50,10 @@ def known_dead(owner: str) -> bool:
     return _started(int(pid)) != started
 
 
-def die_with_parent() -> None:
+def die_with_parent(die: bool = True) -> None:
     """Ask the kernel to kill this process when its parent's thread ends (Linux)."""
     if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL if die else 0)
 
 
 def end_group(process: subprocess.Popen[bytes], grace: float = 0.5) -> None:

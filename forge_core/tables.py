@@ -2,7 +2,24 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import sqlalchemy as sa
+
+
+class Document(sa.types.TypeDecorator[Any]):
+    """JSON as text, on every database: PostgreSQL's own type holds no NaN, which hyperparameters and outputs may."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: sa.Dialect) -> str | None:
+        return None if value is None else json.dumps(value)
+
+    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> Any:
+        return None if value is None else json.loads(value)
+
 
 SCHEMA_VERSION = 1
 KERNEL = sa.MetaData()
@@ -37,8 +54,8 @@ RUNS = sa.Table(
     sa.Column("state", sa.String(20), nullable=False, index=True),
     sa.Column("started_at", sa.String(40), nullable=False),
     sa.Column("ended_at", sa.String(40)),
-    sa.Column("plan", sa.JSON, nullable=False),
-    sa.Column("code", sa.JSON),
+    sa.Column("plan", Document, nullable=False),
+    sa.Column("code", Document),
     sa.Column("owner", sa.String(200), nullable=False),
     sa.Column("lease", sa.Float, nullable=False),
     sa.Column("cancel", sa.Boolean, nullable=False, default=False),
@@ -57,7 +74,7 @@ STEPS = sa.Table(
     sa.Column("attempt", sa.Integer, nullable=False),
     sa.Column("cached", sa.Boolean, nullable=False),
     sa.Column("files", sa.Boolean, nullable=False, default=False),
-    sa.Column("outputs", sa.JSON, nullable=False),
+    sa.Column("outputs", Document, nullable=False),
     sa.Column("started_at", sa.String(40), nullable=False),
     sa.Column("ended_at", sa.String(40)),
     sa.Column("error", sa.Text, nullable=False, default=""),

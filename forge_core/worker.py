@@ -190,6 +190,7 @@ def main() -> None:
         os.killpg(0, signal.SIGKILL)  # the parent is gone: so is every child
 
     threading.Thread(target=listen, daemon=True).start()
+    die_with_parent(False)  # from here on the listener ends the whole group; the signal would reach this process alone
     lock = threading.Lock()
 
     def answer(message: JSON) -> None:

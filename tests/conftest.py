@@ -27,6 +27,7 @@ from forge_core.factory import ModelFactory
 INSTALLED = ",".join(
     sorted({read_head(one).name for one in distributions() if "[forge." in (one.read_text("entry_points.txt") or "")} - {"forge-kernel"})
 )
+collect_ignore = ["fixtures"]  # a plugin of a stranger, with tests of its own
 FORGE = "import sys; from forge_core.cli import main; sys.argv[0] = 'forge'; main()"
 
 

@@ -64,6 +64,8 @@ def new(
     folder = path or Path(name)
     if folder.is_file() or folder.is_symlink() or (folder.is_dir() and any(folder.iterdir())):
         raise Conflict(f"{folder} exists and is not empty", "give another --path")
+    if folder.resolve() == Path.cwd():  # it is made beside, and takes the place of an empty one
+        raise Conflict("the working directory cannot be replaced", f"cd .., then --path {Path.cwd().name}")
     _make(folder, name, chosen)
     offered = tuple(role for role in ROLES if role in chosen)
     made = Made(name, str(folder), offered, added)

@@ -19,10 +19,10 @@ from forge_core import Kernel
 from forge_core.contracts.driver import Capability, Driver
 from forge_core.identifiers import new_id
 from forge_core.operations import acting_as, bare, operations_of
+from forge_core.pipeline import imported
 from forge_core.records.auth import Principal, Session
 from forge_core.records.data import JSON
 from forge_core.testing.project import ForgeProject
-from forge_core.pipeline import imported
 
 F = TypeVar("F", bound=Callable[..., Any])
 NEEDS = "__forge_needs__"
@@ -93,7 +93,7 @@ class Contract:
         for name in vars(cls):
             if name.startswith("test") and any(name in vars(base) for base in cls.__mro__[1:]) and not _expected(vars(cls)[name]):
                 raise TypeError(
-                    f"{cls.__name__} overrides {name}, a rule of {cls.contract.__name__}: override fixtures, or name it in expected_failures"
+                    f"{cls.__name__} overrides {name}, a rule of its contract: override fixtures, or name it in expected_failures"
                 )
 
     @pytest.fixture

@@ -11,8 +11,9 @@ from collections.abc import Collection
 from attrs import frozen
 
 HEAVY = (
-    "dagster", "deltalake", "duckdb", "jax", "lightgbm", "lightning", "litserve", "matplotlib", "mlflow", "numpy", "onnx", "onnxruntime", "pandas",
-    "polars", "pyarrow", "ray", "requests", "scipy", "skl2onnx", "sklearn", "skops", "sqlalchemy", "tensorflow", "torch", "transformers", "xgboost",
+    "dagster", "deltalake", "duckdb", "jax", "lightgbm", "lightning", "litserve", "matplotlib", "mlflow", "numpy", "onnx",
+    "onnxruntime", "pandas", "polars", "pyarrow", "ray", "requests", "scipy", "skl2onnx", "sklearn", "skops", "sqlalchemy",
+    "tensorflow", "torch", "transformers", "xgboost",
 )  # fmt: skip
 """Roots that a plugin module has no business with; a driver's module may import what it likes."""
 BUDGET = 60  # modules beyond those of `import forge_core.hookspecs`

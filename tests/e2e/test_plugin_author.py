@@ -28,8 +28,8 @@ def script(steps: list[File | Command]) -> str:
         if isinstance(step, File):
             lines += [f'mkdir -p "$start/{Path(step.path).parent}"', f"cat > \"$start/{step.path}\" <<'{HEREDOC}'", f"{step.text}{HEREDOC}"]
         else:
-            lines += [f'echo "@@ {number}"', f"{step.line}\n[ $? {'!=' if step.fails else '='} 0 ] || exit 1"]
-    return "\n".join([*lines, 'echo "@@ end"'])
+            lines += [f"printf '\\n@@ {number}\\n'", f"{step.line}\n[ $? {'!=' if step.fails else '='} 0 ] || exit 1"]
+    return "\n".join([*lines, "printf '\\n@@ end\\n'"])
 
 
 def said(output: str) -> dict[int, str]:
@@ -72,6 +72,18 @@ def test_the_tutorial_says_what_happens(wheels: Path, tmp_path: Path, port: int)
             assert step.missing(told[number]) == [], f"$ {step.line}\n{told[number]}"
             assert "Traceback" not in told[number], f"$ {step.line}\n{told[number]}"
     assert output.rstrip().endswith("@@ end"), output[-3000:]
+
+
+def test_a_page_that_lies_is_found_out() -> None:
+    row = "forge-acme    connector  acme  filters              1       0       0             0"
+    command = Command("forge plugins test", ("passed  failed", row, '{"version":1,...}'))
+    told = "distribution  passed  failed\n" + row.replace(" 1 ", " 27 ") + '\n{"version":1,"id":"x"}'
+    assert command.missing(told) == []
+    assert command.missing(told.replace(" 0\n", " 1\n")) == [row]
+    assert command.missing(told.replace(" 27 ", " 0 ")) == [row]
+    assert command.missing(told.replace("version", "vision")) == ['{"version":1,...}']
+    assert Command("x", ("forge: no",)).fails
+    assert not command.fails
 
 
 # ---- the packages
@@ -118,6 +130,7 @@ def test_a_package_passes_lint_and_types_as_it_was_made(author: Environment, tmp
     linted(author, tmp_path / "forge-night-owl", tmp_path.parent / "mypy")
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(1500)
 def test_a_package_of_all_roles_is_green_as_it_was_made(author: Environment, installed: Callable[[str], Path], tmp_path: Path) -> None:
     package = installed(",".join(ROLES))

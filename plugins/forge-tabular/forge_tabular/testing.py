@@ -177,11 +177,11 @@ class TestPca(TransformationContract):
         rows: Rows = {"a": [-2.0, 0.0, 2.0, None], "b": [-2.0, 0.0, 2.0, 0.0], "c": ["x", "y", "z", "x"]}
         root = math.sqrt(2)
         return (
-            Example({}, rows, {"pca_0": [-2 * root, 0.0, 2 * root, 0.0], "pca_1": [0.0] * 4, "c": rows["c"], "a": None}),
+            Example({}, rows, {"c": rows["c"], "pca_0": [-2 * root, 0.0, 2 * root, 0.0], "pca_1": [0.0] * 4, "a": None}),
             Example(
                 {"n_components": 1, "prefix": "p", "whiten": True, "keep": True},
                 rows,
-                {"p0": [3 / root / math.sqrt(16 / 3)], "a": [3.0]},
+                {"a": [3.0], "p0": [3 / root / math.sqrt(16 / 3)]},
                 {"a": [3.0], "b": [0.0]},
             ),
         )
@@ -237,10 +237,10 @@ class TestDateParts(TransformationContract):
                 {"columns": ["t"], "parts": ["hour", "month"], "cyclic": True, "keep": True},
                 rows,
                 {
+                    "t": rows["t"],
                     "t_hour_sin": [math.sin(2 * math.pi * 23 / 24), None, 1.0],
                     "t_hour_cos": [math.cos(2 * math.pi * 23 / 24), None, 0.0],
                     "t_month_sin": [math.sin(2 * math.pi * 11 / 12), None, math.sin(2 * math.pi * 2 / 12)],
-                    "t": rows["t"],
                 },
             ),
             Example({"columns": ["t"], "parts": ["hour", "year"]}, {"t": ["2013-01-31T05:15:00"]}, {"t_hour": [5], "t_year": [2013]}),
