@@ -53,7 +53,7 @@ def outcomes(rows, test):
 def test_a_class_of_two_lines_is_a_whole_suite(session):
     done, rows = session("class TestIt(NotifierContract):\n    driver_class = ConsoleNotifier\n")
     assert done.returncode == 0, done.stdout
-    assert {row["outcome"] for row in rows} == {"passed"}
+    assert {row["outcome"] for row in rows} == {"passed", "not declared"}  # how it would be made to fail, it does not know
     assert {(row["role"], row["driver"], row["suite"]) for row in rows} == {
         ("notifier", "forge_core.builtin.notifier:ConsoleNotifier", "TestIt")
     }
@@ -116,7 +116,6 @@ def test_a_skipped_rule_is_a_failed_one(session, source):
     done, rows = session(source)
     assert done.returncode == 1, done.stdout
     assert outcomes(rows, TEXT) == {"failed"}
-    assert "not declared" not in {row["outcome"] for row in rows}
 
 
 def test_a_failure_that_is_expected_is_listed_and_one_that_does_not_come_fails(session):

@@ -25,6 +25,7 @@ HERE = Path(__file__).parent
 AT_ONCE = 2
 LONGEST = 240.0  # seconds that a suite may take
 BUILT = "test_it_is_built_and_closed_as_the_kernel_does"
+ENVIRONMENT = dict(os.environ)  # as it is before the fixtures of other tests change it for themselves
 
 
 @frozen
@@ -74,8 +75,16 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "mutant" in metafunc.fixturenames:
-        metafunc.parametrize("mutant", [pytest.param(one, id=f"{one.role}-{one.name}") for one in _mutants()])
+    """One of each role runs each time; all of them with `make soak`."""
+    if "mutant" not in metafunc.fixturenames:
+        return
+    seen: set[str] = set()
+    parameters = []
+    for one in _mutants():
+        marks = [pytest.mark.soak] if one.role in seen else []
+        seen.add(one.role)
+        parameters.append(pytest.param(one, id=f"{one.role}-{one.name}", marks=marks))
+    metafunc.parametrize("mutant", parameters)
 
 
 @pytest.fixture(scope="session")
@@ -142,8 +151,8 @@ def _run(mutant: Mutant, folder: Path) -> Verdict:
 
 def _said(command: list[str], folder: Path) -> str:
     """What a suite printed. It is ended with all of its children where it takes too long, which no rule has failed by."""
-    paths = (str(HERE), os.environ.get("PYTHONPATH", ""))
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}
+    paths = (str(HERE), ENVIRONMENT.get("PYTHONPATH", ""))
+    env = {**ENVIRONMENT, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}
     child = subprocess.Popen(
         command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
     )
