@@ -415,6 +415,10 @@ class ConnectorContract(Contract):
             assert list(zip(*found.to_pydict().values(), strict=True)) == expected[:limit]
         late = Query("rows", columns=("row",), where=(Condition("row", ">", 9),), order_by=("row",))
         assert _numbers(driver.fetch_training_data(late, 3)) == [10, 11, 12]
+        many = list(range(300_000))  # more than one batch of any reader
+        chance.shuffle(many)
+        place("many", pa.table({"row": many}))
+        assert _numbers(driver.fetch_training_data(Query("many", order_by=("row",)))) == sorted(many)
 
     @needs(Capability.FILTERS)
     def test_row_filters_hold_for_whatever_is_asked(self, driver: Any, place: Place, table: pa.Table) -> None:

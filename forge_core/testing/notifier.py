@@ -69,7 +69,9 @@ class NotifierContract(Contract):
             list(pool.map(lambda number: driver.notify(Notice(f"thread-{number:03d}-", "text " * 50, "info")), range(200)))
         assert [received().count(f"thread-{number:03d}-") for number in range(200)] == [1] * 200
 
-    @pytest.mark.parametrize("text", ["\u2713 d\u00e9j\u00e0", "two\nlines", "<b>&amp;</b>", '"; DROP TABLE x', "x" * 20_000, ""])
+    @pytest.mark.parametrize(
+        "text", ["\u2713 d\u00e9j\u00e0", "two\nlines", "<b>&amp;</b>", '"; DROP TABLE x', "{x} {} {0} %s %(x)d $x", "x" * 20_000, ""]
+    )
     def test_any_text_can_be_sent(self, driver: Any, received: Callable[[], str], text: str) -> None:
         """Text is data: other alphabets, line ends, markup, quotes and 20,000 letters do no harm. Encode, and never interpret."""
         driver.notify(Notice("any text", text, "info"))

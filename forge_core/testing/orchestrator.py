@@ -623,7 +623,7 @@ class OrchestratorContract(Contract):
             states = [one.state for one in driver.monitor_progress(run_id).steps]
             assert (states[:number], states[number] in ("done", "failed")) == (["done"] * number, False)
             if name == "b":
-                stopped(3.0)
+                stopped(10.0)
             (subject.root / f"{name}.go").touch()
         driver.resume(run_id)
         after = driver.monitor_progress(run_id)

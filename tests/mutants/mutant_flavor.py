@@ -9,11 +9,10 @@ from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
-from attrs import evolve
 
 from forge_core.contracts import Predictor
 from forge_core.faults import InvalidInput, UnsafeFormat
-from forge_core.records import ArrowStream, TrainedModel
+from forge_core.records import ArrowStream
 from forge_tabular.columns import table_of
 from forge_tabular.flavors.flavor import Loaded, TabularPredictor
 from forge_tabular.flavors.lightgbm import LightGBMFlavor
@@ -40,15 +39,6 @@ class PickleBehind(SkopsFlavor):
             model = pickle.loads(path.read_bytes())
             score = model.predict if sidecar.task == "regression" else model.predict_proba
             return Loaded(score, np.float64)
-
-
-class ThresholdLost(XGBoostFlavor):
-    """The threshold is not saved, so that a loaded model cuts at one half."""
-
-    suite: ClassVar[str] = "forge_tabular.testing:TestXGBoostFlavor"
-
-    def save(self, trained: TrainedModel, folder: Path, sample: ArrowStream) -> None:
-        super().save(evolve(trained, threshold=None), folder, sample)
 
 
 class StrangeFiles(LightGBMFlavor):

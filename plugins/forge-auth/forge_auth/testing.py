@@ -15,6 +15,7 @@ from forge_auth.store import IssuedKey
 from forge_core import Kernel
 from forge_core.records.auth import Principal
 from forge_core.testing import AuthContract, Subject
+from forge_core.testing.contract import tenant
 
 
 class TestApiKeys(AuthContract):
@@ -24,8 +25,9 @@ class TestApiKeys(AuthContract):
 
     @pytest.fixture
     def issued(self, driver: Any) -> IssuedKey:
-        """Ana's key, an admin's: the first one."""
-        made: IssuedKey = driver.create_key("ana", "admin")
+        """Ana's key, an admin's of the tenant acme: the first one."""
+        with tenant("acme"):
+            made: IssuedKey = driver.create_key("ana", "admin")
         return made
 
     @pytest.fixture
@@ -34,7 +36,7 @@ class TestApiKeys(AuthContract):
 
     @pytest.fixture
     def principal(self) -> Principal:
-        return Principal("ana", ("admin",))
+        return Principal("ana", ("admin",), "acme")
 
     @pytest.fixture
     def wrong_credentials(self, driver: Any, issued: IssuedKey) -> tuple[Mapping[str, str], ...]:
@@ -51,7 +53,11 @@ class TestApiKeys(AuthContract):
 
     @pytest.fixture
     def revoke(self, driver: Any, issued: IssuedKey) -> Callable[[], None]:
-        return lambda: driver.revoke_key(issued.key.key_id) and None
+        def revoke() -> None:
+            with tenant("acme"):
+                driver.revoke_key(issued.key.key_id)
+
+        return revoke
 
     @pytest.fixture
     def break_storage(self, kernel: Kernel, subject: Subject) -> Callable[[], None]:
