@@ -31,7 +31,7 @@ docs: ## docs/_build/index.html
 
 bench: ## Forge beside its peers, as ratios taken in one run
 	@tools/environment dev
-	@set -e; for script in benchmarks/startup.py benchmarks/runs.py benchmarks/install.py benchmarks/quickstart.py; do echo "== $$script"; .venv/bin/python $$script; done
+	@set -e; for script in benchmarks/startup.py benchmarks/runs.py benchmarks/install.py benchmarks/plugins.py benchmarks/quickstart.py; do echo "== $$script"; .venv/bin/python $$script; done
 
 soak: ## fault loops at their full length
 	@tools/environment dev

@@ -89,7 +89,8 @@ def diagnose(
     found += _targets(catalog, probed)
     found += _lists(catalog, project, {one.name for one in here})
     found += _infrastructure(catalog, project)
-    found += _last_opening(catalog, faults, found, probed)
+    local = set((project.raw.get("plugins") or {}).get("local") or ()) if project is not None else set()
+    found += _last_opening(catalog, faults, found, probed, local)
     return sorted(found, key=lambda one: (one.distribution, one.level, one.where))
 
 
@@ -327,14 +328,18 @@ def _infrastructure(catalog: Catalog, project: Config | None) -> Iterator[Findin
             yield Finding("", "", "error", project.locate(place), error.cause, error.remedy)
 
 
-def _last_opening(catalog: Catalog, faults: Iterable[Fault], found: Sequence[Finding], probed: bool) -> Iterator[Finding]:
-    """Faults of the versions that are here and may be loaded; what was found above, or will be by the probe, is not said again."""
+def _last_opening(
+    catalog: Catalog, faults: Iterable[Fault], found: Sequence[Finding], probed: bool, local: Collection[str]
+) -> Iterator[Finding]:
+    """Faults of what is here and may be loaded; what was found above, or will be by the probe, is not said again."""
     ready = {(ref.distribution, ref.version) for ref in catalog.refs if ref.state in ("ready", "clash")}
     without_module = {one.distribution for one in found if one.where.startswith("plugin ")}
     for fault in faults:
         name = normal(fault.distribution)
         known = fault.where in ("import", "register") and (probed or name in without_module)
-        if not known and (name, fault.version) in ready:
+        if not known and fault.version == "local" and fault.distribution in local:
+            yield Finding(fault.distribution, fault.version, "error", fault.where, fault.cause, fault.remedy)
+        elif not known and (name, fault.version) in ready:
             yield Finding(name, fault.version, "error", fault.where, fault.cause, fault.remedy)
 
 

@@ -125,6 +125,8 @@ class Probed:
         if isinstance(error, ModuleNotFoundError) and error.name and not self.own(error.name):
             root = error.name.partition(".")[0]
             return f"pip install {root}, or what else provides the module {root!r}"
+        if isinstance(error, ModuleNotFoundError) and self.version == "local":
+            return f"write the module {error.name}, below the project's folder"
         if isinstance(error, ModuleNotFoundError):
             return f"pip install --force-reinstall {self.name}: a module of its own is gone"
         if isinstance(error, ImportError):

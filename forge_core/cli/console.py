@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from attrs import frozen
 
@@ -119,6 +119,9 @@ def say(record: object, text: str | RenderableType | Callable[[], str | Renderab
     if isinstance(shown, str):
         sys.stdout.write(shown + "\n")
         return
+    if isinstance(shown, Table) and not sys.stdout.isatty():
+        sys.stdout.write(shown.plain())
+        return
     from rich.console import Console  # 40 ms that plain text does not need
 
     if sys.stdout.isatty():
@@ -144,14 +147,31 @@ def note(text: str) -> None:
     sys.stderr.flush()
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Any:
-    """A table that rich draws; plain and unboxed, so that it can be piped as well."""
-    from rich.table import Table  # with the console, where something is drawn
-    from rich.text import Text
+@frozen
+class Table:
+    """Rows below heads, unboxed, so that it can be piped as well; rich draws it on a terminal."""
 
-    made = Table(box=None, pad_edge=False, header_style="bold", show_header=any(columns))
-    for column in columns:
-        made.add_column(column, overflow="fold")
-    for row in rows:
-        made.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
-    return made
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    def plain(self) -> str:
+        lines = [*([self.columns] if any(self.columns) else []), *self.rows]
+        widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)] if lines else []
+        return "".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() + "\n" for line in lines)
+
+    def __rich__(self) -> RenderableType:
+        from rich.table import Table as Drawn  # with the console, where something is drawn
+        from rich.text import Text
+
+        made = Drawn(box=None, pad_edge=False, header_style="bold", show_header=any(self.columns))
+        for column in self.columns:
+            made.add_column(column, overflow="fold")
+        for row in self.rows:
+            made.add_row(*map(Text, row))
+        return made
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
+    """A table to `say`; None, and what a row has not, is an empty cell."""
+    lines = [["" if cell is None else " ".join(str(cell).splitlines()) for cell in row] for row in rows]
+    return Table(tuple(columns), tuple((*line, *[""] * (len(columns) - len(line))) for line in lines))

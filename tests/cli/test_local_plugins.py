@@ -30,6 +30,9 @@ def test_local_modules_are_listed_with_their_state_and_faults(command, project):
     fault = listed["broken_local"]["faults"][0]
     assert fault["cause"] == "AssertionError: on purpose"
     assert fault["remedy"] == "mend broken_local, or take it out of plugins.local"
+    told = command("plugins", "doctor")
+    assert told.code == 1
+    assert "broken_local local: import: AssertionError: on purpose\n  mend broken_local, or take it out of plugins.local" in told.out
 
 
 def test_listing_imports_no_local_module(command, project):
