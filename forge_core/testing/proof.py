@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import platform
+import secrets
 import signal
 import subprocess
 import sys
@@ -131,12 +132,13 @@ def _run(folder: Path, distribution: str, refs: Sequence[Ref], timeout: float) -
     (folder / "task.json").write_text(json.dumps(task), encoding="utf-8")
     (folder / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("FORGE_", "PYTEST_"))}
+    mark = secrets.token_hex(16)
     with (folder / "output").open("wb") as sink:
         child = subprocess.Popen(
             [sys.executable, "-P", "-m", "forge_core.testing.suites"],
-            cwd=folder, env=kept, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT, start_new_session=True,
+            cwd=folder, env={**kept, "PROVED_BY_FORGE": mark}, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
-        late = _waited(child, timeout)
+        late = _waited(child, timeout, mark)
     found = from_json(_read(folder / "found.json", {}), Found)
     rows: list[Mapping[str, Any]] = _read(folder / "rows.json", [])
     failed = any(row["outcome"] == "failed" for row in rows)
@@ -145,38 +147,31 @@ def _run(folder: Path, distribution: str, refs: Sequence[Ref], timeout: float) -
     return found, rows
 
 
-def _waited(child: subprocess.Popen[bytes], timeout: float) -> bool:
+def _waited(child: subprocess.Popen[bytes], timeout: float, mark: str) -> bool:
     """Whether its time was over before it ended. Nothing of it is left."""
-    below: list[int] = []
     try:
         child.wait(timeout)
         return False
     except subprocess.TimeoutExpired:
-        below = _below(child.pid)
         child.send_signal(signal.SIGINT)
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(_GRACE)
         return True
     finally:
         end_group(child)
-        for process in below:
+        for process in _marked(mark):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
 
 
-def _below(parent: int) -> list[int]:
-    """The processes that a process has begun, and those of theirs; some lead a group of their own."""
-    children: dict[int, list[int]] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        children.setdefault(int(fields[1]), []).append(int(stat.parent.name))
-    found = [parent]
-    for process in found:  # which grows
-        found.extend(children.get(process, ()))
-    return found[1:]
+def _marked(mark: str) -> list[int]:
+    """The processes that have this in their environment: what a suite started, in whatever group, whoever is its parent by now."""
+    found = []
+    for environ in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            if mark.encode() in environ.read_bytes():
+                found.append(int(environ.parent.name))
+    return found
 
 
 def _ended(folder: Path, distribution: str, code: int, timeout: float | None) -> Trouble:
