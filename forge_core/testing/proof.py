@@ -136,7 +136,8 @@ def _run(folder: Path, distribution: str, refs: Sequence[Ref], timeout: float) -
     with (folder / "output").open("wb") as sink:
         child = subprocess.Popen(
             [sys.executable, "-P", "-m", "forge_core.testing.suites"],
-            cwd=folder, env={**kept, "PROVED_BY_FORGE": mark}, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT, start_new_session=True,
+            cwd=folder, env={**kept, "PROVED_BY_FORGE": mark},
+            stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
         late = _waited(child, timeout, mark)
     found = from_json(_read(folder / "found.json", {}), Found)
