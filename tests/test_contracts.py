@@ -24,6 +24,7 @@ from forge_core.faults import InvalidInput
 from forge_core.records.data import JSON
 
 
+@pytest.mark.soak
 @pytest.mark.postgresql
 class TestLocalOrchestratorOnPostgresql(TestLocalOrchestrator):
     @pytest.fixture

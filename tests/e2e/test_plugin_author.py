@@ -124,7 +124,16 @@ def linted(environment: Environment, package: Path, cache: Path) -> None:
         assert done.returncode == 0, f"{package.name}: {check[:2]}\n{done.stdout}{done.stderr}"
 
 
-@pytest.mark.parametrize("roles", [*ROLES, "connector,trainer", "auth,secrets,monitor", "registry,tracker,deployer", "strategy,transform"])
+@pytest.mark.parametrize(
+    "roles",
+    [
+        ",".join(ROLES),
+        "connector,trainer",
+        "notifier",
+        "registry,tracker,deployer",
+        *(pytest.param(one, marks=pytest.mark.soak) for one in ROLES),
+    ],
+)
 def test_a_package_passes_lint_and_types_as_it_was_made(author: Environment, tmp_path: Path, roles: str) -> None:
     author.run(f"forge plugins new forge-night-owl --roles {roles}", tmp_path)
     linted(author, tmp_path / "forge-night-owl", tmp_path.parent / "mypy")

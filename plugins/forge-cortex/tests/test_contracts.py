@@ -39,6 +39,7 @@ def postgresql() -> Iterator[Callable[[], str]]:
             server.cleanup()
 
 
+@pytest.mark.soak
 @pytest.mark.postgresql
 class TestCortexOnPostgres(TestCortex):
     @pytest.fixture
